@@ -1,0 +1,79 @@
+"""YAML files that remember where each key stood, so that an error can name the line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from orchestrator.errors import UserError
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A YAML mapping, and the line on which each key path begins (counted from 1)."""
+
+    path: Path
+    content: dict[str, Any]
+    lines: dict[KeyPath, int]
+
+    def where(self, *key_path: str | int) -> str:
+        """`file:line` of the innermost part of `key_path` that the file holds."""
+        for end in range(len(key_path), 0, -1):
+            if line := self.lines.get(tuple(key_path[:end])):
+                return f"{self.path}:{line}"
+        return str(self.path)
+
+
+def load(path: Path) -> Document:
+    """Read a YAML file whose top level is a mapping.
+
+    Raises:
+        UserError: missing or unreadable file, a YAML error, a key given twice, anything but a mapping.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UserError(f"{path}: cannot be read ({reason}); give the path of a YAML file") from None
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"{path}:{line}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected a mapping of keys to values, found {type(content).__name__}")
+    lines: dict[KeyPath, int] = {}
+    _note_lines(node, (), lines, Path(path))
+    return Document(Path(path), content, lines)
+
+
+def _note_lines(node: yaml.Node, key_path: KeyPath, lines: dict[KeyPath, int], path: Path) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            child = (*key_path, key.value)
+            if child in lines:
+                raise UserError(f"{path}:{key.start_mark.line + 1}: {key.value!r} is given twice")
+            lines[child] = key.start_mark.line + 1
+            _note_lines(value, child, lines, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            lines[(*key_path, index)] = value.start_mark.line + 1
+            _note_lines(value, (*key_path, index), lines, path)
+
+
+def nearest(word: object, valid: Iterable[str]) -> str:
+    """`did you mean 'x'? valid: a, b, x`: the end of a message about an unknown word."""
+    names = [str(name) for name in valid]
+    close = difflib.get_close_matches(str(word), names, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}valid: {', '.join(names) or 'none'}"

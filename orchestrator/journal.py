@@ -1,0 +1,169 @@
+"""The journal of a sweep: one durable, append-only table of events. It is the truth; all else reads it.
+
+One process writes, any number read while it writes (SQLite in WAL mode). Every event has a key, and writing a key
+a second time changes nothing: a replay after a kill cannot double anything.
+
+    planned    the spec, the cells, the data card, versions          (once)
+    session    a driver began: process, host, workers                (one a start of the command)
+    asked      a trial: its configuration and seed                   (one a trial)
+    started    a worker took it                                      (one an attempt)
+    reported   one epoch's numbers                                   (one an epoch)
+    decided    at a rung: go on or stop                              (one a rung)
+    ended      complete, pruned, diverged or failed                  (one a trial)
+    closed     a driver left: finished, stopped or interrupted       (one a session)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import UserError
+
+FILE = "journal.db"
+KINDS = ("planned", "session", "asked", "started", "reported", "decided", "ended", "closed")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of the journal. `time` is in seconds since 1970; `content` is what the kind says."""
+
+    sequence: int
+    key: str
+    kind: str
+    trial: str | None
+    time: float
+    content: dict[str, Any]
+
+
+class Writer:
+    """The only hand that writes. Holds a lock on the run's folder for as long as it lives.
+
+    Raises:
+        UserError: another process drives this sweep (it is named), or the folder cannot be written to.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        try:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(run_dir)
+        except OSError as error:
+            raise UserError(f"{run_dir}: cannot be written to ({error.strerror}); give a folder of yours") from None
+        self._connection = sqlite3.connect(run_dir / FILE, isolation_level=None)
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        # FULL: an event is on the disk before anything acts on it (0.7 ms), even when the power goes.
+        self._connection.execute("PRAGMA synchronous=FULL")
+        self._connection.execute(
+            "CREATE TABLE IF NOT EXISTS events (sequence INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, "
+            "kind TEXT NOT NULL, trial TEXT, time REAL NOT NULL, content TEXT NOT NULL)"
+        )
+
+    def append(self, *events: tuple[str, str, str | None, dict[str, Any]]) -> None:
+        """Write events (key, kind, trial, content) in one durable step; a key already there is left as it is."""
+        now = time.time()
+        rows = [(key, kind, trial, now, _dumps(content)) for key, kind, trial, content in events]
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO events (key, kind, trial, time, content) VALUES (?, ?, ?, ?, ?)", rows
+            )
+            self._connection.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def close(self) -> None:
+        self._connection.close()
+        os.close(self._lock)
+
+
+class Reader:
+    """Reads events as they come; each call of `new` returns what was appended since the last."""
+
+    def __init__(self, run_dir: Path) -> None:
+        path = run_dir / FILE
+        if not path.is_file():
+            raise UserError(f"{run_dir}: no sweep here (no {FILE}); give the folder of a run, such as runs/demo")
+        self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+        self._seen = 0
+
+    def new(self) -> list[Event]:
+        try:
+            rows = self._connection.execute(
+                "SELECT sequence, key, kind, trial, time, content FROM events WHERE sequence > ? ORDER BY sequence",
+                (self._seen,),
+            ).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise UserError(f"the journal cannot be read: {error}") from None
+        if rows:
+            self._seen = rows[-1][0]
+        return [Event(*row[:5], json.loads(row[5])) for row in rows]
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@contextlib.contextmanager
+def reading(run_dir: Path) -> Iterator[Reader]:
+    reader = Reader(run_dir)
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def events(run_dir: Path) -> list[Event]:
+    """All events so far, oldest first."""
+    with reading(run_dir) as reader:
+        return reader.new()
+
+
+def driver(run_dir: Path) -> str | None:
+    """Who drives the sweep now ("process 4711 on host"), or None when nobody does."""
+    import fcntl
+
+    try:
+        descriptor = os.open(run_dir / "driver.lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        return os.read(descriptor, 200).decode() or "another process"
+    finally:
+        os.close(descriptor)
+
+
+def _lock(run_dir: Path) -> int:
+    import fcntl
+    import socket
+
+    descriptor = os.open(run_dir / "driver.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    for attempt in range(20):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            # A reader that asks who drives holds the lock for an instant.
+            if attempt == 19:
+                holder = os.read(descriptor, 200).decode() or "another process"
+                os.close(descriptor)
+                raise UserError(f"{run_dir}: {holder} is already running this sweep; wait or stop it") from None
+            time.sleep(0.01)
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+    return descriptor
+
+
+def _dumps(content: dict[str, Any]) -> str:
+    # Python's JSON writes NaN and Infinity by name and reads them back; floats keep every bit.
+    return json.dumps(content, separators=(",", ":"))

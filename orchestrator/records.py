@@ -1,0 +1,72 @@
+"""The one schema: the words and columns of trials, reports and cells. Every reader of a sweep uses these names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+SIZES = ("xs", "s", "m", "l", "xl")
+
+# What can become of a trial. "asked": suggested and waiting; after a kill also what was under way.
+ASKED, RUNNING = "asked", "running"
+COMPLETE, PRUNED, DIVERGED, FAILED = "complete", "pruned", "diverged", "failed"
+ENDED = (COMPLETE, PRUNED, DIVERGED, FAILED)
+STATUSES = (ASKED, RUNNING, *ENDED)
+
+# A trial is one of the search, or a finalist: the best of its cell, trained again on a fresh seed.
+SEARCH, FINAL = "search", "final"
+
+TRIALS = (
+    *("trial", "cell", "family", "size", "data_fraction", "kind", "number", "seed", "status", "reason"),
+    *("config", "epochs", "best_epoch", "value", "best_validation_loss", "params", "flops", "seconds"),
+    *("samples", "started", "ended", "worker"),
+)
+REPORTS = (
+    *("trial", "epoch", "train_loss", "learning_rate", "seconds", "samples_per_second", "flops", "samples"),
+    "gradient_norm",
+)
+CELLS = (
+    *("cell", "family", "size", "data_fraction", "params", "flops", "train_samples", "asked", "complete"),
+    *("pruned", "diverged", "failed", "best", "best_trial", "test", "test_sd", "finals"),
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Family × size × data fraction: what gets one study.
+
+    `params` counts trained parameters; `flops` is floating-point operations per training sample (forward and
+    backward); `train_samples` counts the rows of the training split that the fraction keeps.
+    """
+
+    family: str
+    size: str
+    data_fraction: float
+    params: int
+    flops: int
+    train_samples: int
+
+    @property
+    def id(self) -> str:
+        return f"{self.family}-{self.size}-{self.data_fraction:g}"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training: a configuration with its own randomness, in one cell."""
+
+    id: str
+    cell: str
+    kind: str
+    number: int
+    seed: int
+    config: dict[str, Any]
+
+
+def trial_id(cell: str, kind: str, number: int) -> str:
+    """The trial's name everywhere: in the journal, in MLflow, in the report. Example: `mlp-m-0.25-t003`."""
+    return f"{cell}-{'t' if kind == SEARCH else 'f'}{number:03d}"
+
+
+def better(value: float, than: float, direction: str) -> bool:
+    return value > than if direction == "max" else value < than
