@@ -65,8 +65,11 @@ class Writer:
             "kind TEXT NOT NULL, trial TEXT, time REAL NOT NULL, content TEXT NOT NULL)"
         )
 
-    def append(self, *events: tuple[str, str, str | None, dict[str, Any]]) -> None:
-        """Write events (key, kind, trial, content) in one durable step; a key already there is left as it is."""
+    def append(self, *events: tuple[str, str, str | None, dict[str, Any]]) -> float:
+        """Write events (key, kind, trial, content) in one durable step; a key already there is left as it is.
+
+        Returns the time that was written with them.
+        """
         now = time.time()
         rows = [(key, kind, trial, now, _dumps(content)) for key, kind, trial, content in events]
         self._connection.execute("BEGIN IMMEDIATE")
@@ -79,6 +82,7 @@ class Writer:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
             raise
+        return now
 
     def close(self) -> None:
         self._connection.close()

@@ -38,10 +38,13 @@ class EarlyStopping(Strict):
 
 
 class Resources(Strict):
-    """What one trial gets. A fraction of a GPU lets several trials share it."""
+    """What one trial gets. A fraction of a GPU lets several trials share it.
+
+    Without `gpus`, a trial gets a GPU of its own where the machine has any, and none elsewhere.
+    """
 
     cpus: float = Field(1, gt=0)
-    gpus: float = Field(0, ge=0)
+    gpus: float | None = Field(None, ge=0)
 
 
 class Sweep(Strict):

@@ -1,0 +1,62 @@
+"""Tune's `TrialScheduler` over the engine: every message of a worker passes here, is recorded, and is decided."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+
+from orchestrator import records
+from orchestrator.engine import Engine
+
+
+class EngineScheduler(TrialScheduler):
+    """Records what a worker reports and answers whether the trial goes on."""
+
+    def __init__(self, engine: Engine, slots: int) -> None:
+        self.engine: Engine | None = engine
+        self._slots = slots
+        self._cache_widened = False
+
+    def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
+        if not self._cache_widened:
+            # Tune keeps at most one idle worker when nothing is pending, and kills the rest. Slots that wait for
+            # the last results of a cell would be paid for again, seconds each. See tests/ray/test_workers.py.
+            tune_controller._actor_cache.increase_max(trial.placement_group_factory, by=self._slots)
+            self._cache_widened = True
+
+    def on_trial_result(
+        self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]
+    ) -> str:
+        assert self.engine is not None
+        name = trial.config["trial"]
+        stop = self.engine.report(name, result["rows"])
+        if result["ended"]:
+            test = {key.removeprefix("test/"): value for key, value in result.items() if key.startswith("test/")}
+            self.engine.end(name, result["ended"], result["reason"], test)
+            return self.STOP
+        if stop:
+            self.engine.end(name, records.PRUNED)
+            return self.STOP
+        return self.CONTINUE
+
+    def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
+        """None: Tune then starts what is pending, oldest first, without a walk over all trials."""
+        return None
+
+    def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
+        pass
+
+    def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> None:
+        pass
+
+    def on_trial_remove(self, tune_controller: TuneController, trial: Trial) -> None:
+        pass
+
+    def debug_string(self) -> str:
+        return "decisions are the engine's"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "engine": None}

@@ -1,0 +1,58 @@
+"""Tune's `Searcher` over the engine: hands out trials, as late as possible."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from orchestrator.engine import Engine
+
+
+class EngineSearcher(Searcher):
+    """Gives Tune the engine's next trial whenever one of `slots` workers is free.
+
+    Tune asks ahead of need unless it is refused; a suggestion drawn early would not know the last results, and
+    two runs of one seed would differ. So nothing is handed out while every slot has a trial.
+    """
+
+    def __init__(self, engine: Engine, slots: int, context: dict[str, Any]) -> None:
+        super().__init__()
+        self.engine: Engine | None = engine
+        self._slots, self._context = slots, context
+        self._live: dict[str, str] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        assert self.engine is not None
+        if len(self._live) >= self._slots:
+            return None
+        trial = self.engine.next()
+        if trial is None:
+            return self.FINISHED if self.engine.finished else None
+        self._live[trial_id] = trial.id
+        return {
+            **self._context,
+            "trial": trial.id,
+            "cell": trial.cell,
+            "seed": trial.seed,
+            "hyperparameters": trial.config,
+            "kind": trial.kind,
+            "rungs": self.engine.rungs_ahead(trial.id),
+        }
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        trial = self._live.pop(trial_id, None)
+        if error and trial is not None and self.engine is not None:
+            self.engine.lost(trial, "Ray lost the worker")
+
+    # Tune pickles its searcher into snapshots that this project never reads.
+    def save(self, checkpoint_path: str) -> None:
+        pass
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError("a sweep is resumed from its journal, not from Tune's snapshot")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "engine": None}

@@ -1,0 +1,84 @@
+"""One Tune run that carries all cells of a sweep."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.engine import Engine
+
+# Tune's own loggers, progress tables and snapshots are not read by anything here: the journal is.
+QUIET = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@dataclass(frozen=True)
+class Slots:
+    """How many trials run at a time, and what each gets."""
+
+    count: int
+    cpus: float
+    gpus: float
+
+
+def run(engine: Engine, slots: Slots, context: dict[str, Any]) -> None:
+    """Run trials on `slots` until the engine has finished, or until SIGINT.
+
+    `context` is what every trial is told beside its own configuration (plain data).
+    """
+    os.environ.update({key: os.environ.get(key, value) for key, value in QUIET.items()})
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.count)
+    import ray
+    from ray import tune
+
+    from orchestrator.ray.scheduler import EngineScheduler
+    from orchestrator.ray.searcher import EngineSearcher
+    from orchestrator.ray.trainable import TrialRunner
+
+    for name in ("ray", "ray.tune", "ray.data", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+    class Started(tune.Callback):
+        """Tells the engine when a worker takes up a trial."""
+
+        def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            actor = trial.temporary_state.ray_actor
+            engine.started(trial.config["trial"], actor._actor_id.hex()[:12])
+
+    ray.init(
+        num_cpus=max(1, round(slots.count * slots.cpus)),
+        num_gpus=round(slots.count * slots.gpus + 0.49) or None,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        object_store_memory=100 * 1024**2,
+    )
+    try:
+        with tempfile.TemporaryDirectory(prefix="orchestrate-tune-") as scratch:
+            resources = {"cpu": slots.cpus, **({"gpu": slots.gpus} if slots.gpus else {})}
+            tune.Tuner(
+                tune.with_resources(TrialRunner, resources),
+                tune_config=tune.TuneConfig(
+                    search_alg=EngineSearcher(engine, slots.count, {**context, "cpus": slots.cpus}),
+                    scheduler=EngineScheduler(engine, slots.count),
+                    num_samples=-1,
+                    reuse_actors=True,
+                ),
+                run_config=tune.RunConfig(
+                    name="sweep", storage_path=scratch, verbose=0, callbacks=[Started()]
+                ),
+            ).fit()
+    finally:
+        ray.shutdown()
