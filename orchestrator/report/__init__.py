@@ -1,0 +1,1 @@
+"""Numbers, then drawing, then text: what a sweep or a table says."""

@@ -1,0 +1,171 @@
+"""Runs as tables: the one place where the report meets the journal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from orchestrator import journal
+from orchestrator.errors import UserError
+from orchestrator.records import CELLS, COMPLETE, FINAL, REPORTS, SIZES, TRIALS
+
+Header = Mapping[str, Any]
+Tables = Mapping[str, Sequence[Mapping[str, Any]]]
+
+# Metrics that are better when larger; losses and errors are better when smaller.
+LARGER_IS_BETTER = ("accuracy", "r2", "f1", "auc", "balanced_accuracy", "top5_accuracy")
+NUMERIC = ("data_fraction", "value", "best_validation_loss", "params", "flops", "seconds", "epochs", "best_epoch",
+           "test", "test_sd", "best", "samples", "started", "ended")
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Everything a section may read.
+
+    `trials`, `reports`, `cells` have the columns of `records`, `trials` also one `config.<key>` column per
+    hyperparameter. Where several sweeps are shown together, ids begin with the sweep's name. `metric` is the plain
+    name ("accuracy") of what the sweeps maximize or minimize (`direction`: "max" or "min").
+    """
+
+    trials: pd.DataFrame
+    reports: pd.DataFrame
+    cells: pd.DataFrame
+    headers: tuple[Header, ...]
+    families: tuple[str, ...]
+    sizes: tuple[str, ...]
+    fractions: tuple[float, ...]
+    metric: str
+    direction: str
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """The data card; all sweeps of one report share it."""
+        return data_card(self.headers[0])
+
+    @property
+    def hyperparameters(self) -> tuple[str, ...]:
+        """Names of what the search varied, in the order of first appearance."""
+        names = [column for column in self.trials.columns if column.startswith("config.")]
+        varied = [name for name in names if self.trials[name].map(str).nunique() > 1]
+        return tuple(name.removeprefix("config.") for name in varied)
+
+    @property
+    def finals(self) -> pd.DataFrame:
+        """The finalists that were trained to the end."""
+        trials = self.trials
+        return trials[(trials["kind"] == FINAL) & (trials["status"] == COMPLETE)]
+
+    @property
+    def search(self) -> pd.DataFrame:
+        """The trials of the search, whatever became of them."""
+        return self.trials[self.trials["kind"] != FINAL]
+
+    def best_first(self, column: str = "value") -> bool:
+        """`ascending` for sort_values that puts the best of the sweep's metric first."""
+        return self.direction == "min" or column.endswith("loss")
+
+
+def read_run(folder: Path) -> tuple[Header, Tables]:
+    """Header and tables of one run."""
+    return journal.header(folder), journal.tables(folder)
+
+
+def read(folders: Sequence[Path]) -> Frames:
+    """The runs in `folders` as one set of tables.
+
+    Raises:
+        UserError: a run without trials, or runs that cannot be compared (other data, or another metric).
+    """
+    headers, parts = [], []
+    for folder in folders:
+        header, tables = read_run(folder)
+        if not tables["trials"]:
+            raise UserError(f"{folder}: the sweep has no trials yet; let it run before reporting on it")
+        headers.append(header)
+        parts.append(_qualified(tables, str(header["name"])) if len(folders) > 1 else tables)
+    _check_comparable(headers, folders)
+    frames = {name: [row for part in parts for row in part[name]] for name in ("trials", "reports", "cells")}
+    trials = _with_config(_frame(frames["trials"], TRIALS))
+    cells = _frame(frames["cells"], CELLS)
+    metric, direction = metric_of(headers[0])
+    return Frames(
+        trials=trials.sort_values(["started", "trial"], kind="stable", ignore_index=True),
+        reports=_frame(frames["reports"], REPORTS),
+        cells=_ordered(cells),
+        headers=tuple(headers),
+        families=_in_order([name for header in headers for name in header["spec"].get("families", ())],
+                           trials["family"]),
+        sizes=_in_order(SIZES, trials["size"]),
+        fractions=tuple(sorted(float(fraction) for fraction in trials["data_fraction"].unique())),
+        metric=metric,
+        direction=direction,
+    )
+
+
+def data_card(header: Header) -> Mapping[str, Any]:
+    return header.get("card") or header.get("data") or {}
+
+
+def metric_of(header: Header) -> tuple[str, str]:
+    """The plain name of the sweep's metric, and whether it is to be large ("max") or small ("min")."""
+    name = str(header["spec"].get("metric", "validation_loss")).removeprefix("validation_")
+    return name, str(header.get("direction") or ("max" if name in LARGER_IS_BETTER else "min"))
+
+
+def _check_comparable(headers: Sequence[Header], folders: Sequence[Path]) -> None:
+    first = headers[0]
+    for header, folder in zip(headers[1:], folders[1:], strict=True):
+        if data_card(header).get("fingerprint") != data_card(first).get("fingerprint"):
+            raise UserError(f"{folder}: its data are not those of {folders[0]}; write one report for each data set")
+        if metric_of(header) != metric_of(first):
+            raise UserError(f"{folder}: its metric is {metric_of(header)[0]}, that of {folders[0]} is "
+                            f"{metric_of(first)[0]}; write one report for each")
+    names = [str(header["name"]) for header in headers]
+    if len(set(names)) < len(names):
+        raise UserError(f"{folders[-1]}: two of the sweeps have the same name; valid: sweeps with different names")
+
+
+def _qualified(tables: Tables, sweep: str) -> Tables:
+    """The same rows with ids that are unique among several sweeps."""
+    ids = ("trial", "cell", "best_trial")
+    return {
+        name: [row | {key: f"{sweep}/{row[key]}" for key in ids if row.get(key)} for row in map(dict, rows)]
+        for name, rows in tables.items()
+    }
+
+
+def _frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    frame = pd.DataFrame.from_records([dict(row) for row in rows])
+    frame = frame.reindex(columns=[*columns, *(name for name in frame.columns if name not in columns)])
+    measured = ("validation_", "test_", "train_")
+    for name in frame.columns:
+        if name in NUMERIC or name.startswith(measured):
+            frame[name] = pd.to_numeric(frame[name]).astype(float)
+    return frame
+
+
+def _with_config(trials: pd.DataFrame) -> pd.DataFrame:
+    """Add `config.<key>` columns from the JSON text; a hyperparameter that a trial lacks is None."""
+    plain = trials[[name for name in trials.columns if not name.startswith("config.")]]
+    configs = [json.loads(text) if isinstance(text, str) else {} for text in trials["config"]]
+    keys = dict.fromkeys(key for config in configs for key in config)
+    columns = {f"config.{key}": pd.Series([config.get(key) for config in configs], dtype=object) for key in keys}
+    return pd.concat([plain, pd.DataFrame(columns, index=plain.index)], axis=1)
+
+
+def _ordered(cells: pd.DataFrame) -> pd.DataFrame:
+    rank = cells["size"].map({size: place for place, size in enumerate(SIZES)})
+    return (cells.assign(_rank=rank).sort_values(["family", "_rank", "data_fraction", "cell"], kind="stable")
+            .drop(columns="_rank").reset_index(drop=True))
+
+
+def _in_order(listed: Sequence[str], present: pd.Series) -> tuple[str, ...]:
+    """What is present, in the listed order; anything that the list does not know comes last."""
+    there = set(present)
+    names = [name for name in dict.fromkeys(listed) if name in there]
+    return (*names, *sorted(there - set(names)))

@@ -1,0 +1,298 @@
+"""Fit one law to points, and say honestly what came out.
+
+>>> fit("chinchilla", Points({"N": params, "D": tokens}, loss), FitOptions(bootstrap=1000))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from orchestrator.report.scaling import identify
+from orchestrator.report.scaling.derivative import Array
+from orchestrator.report.scaling.laws import Columns, Law, law_named
+from orchestrator.report.scaling.model import Model
+from orchestrator.report.scaling.objective import Objective
+from orchestrator.report.scaling.points import Points
+from orchestrator.report.scaling.solve import Solution, solve
+from orchestrator.report.scaling.starts import starting_points
+
+STATUSES = ("converged", "multimodal", "boundary", "unidentified", "not_converged")
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """`bootstrap` repeats by run (0: intervals from curvature); `initial` natural parameters that replace the starts."""
+
+    objective: Objective = Objective()
+    starts: int = 16
+    seed: int = 0
+    bootstrap: int = 0
+    level: float = 0.9
+    iterations: int = 200
+    initial: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A parameter as shown to people; every field is None where the data do not identify it."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    standard_error: float | None = None
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """A distinct minimum: its objective, how many starts reached it, the solver's parameters [p]."""
+
+    objective: float
+    reached_by: int
+    theta: Array
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted law. `parameters` withholds what is not identified; `theta` and `draws` still serve predictions."""
+
+    model: Model
+    options: FitOptions
+    status: str
+    reasons: tuple[str, ...]
+    theta: Array  # [p], the solver's coordinates
+    objective: float
+    minima: tuple[Minimum, ...]
+    covariance: Array  # [p, p], the solver's coordinates
+    condition: float
+    starts: Solution
+    draws: Array | None = None  # [repeats, p]
+    parameters: Mapping[str, Estimate] = field(default_factory=dict)
+
+    @property
+    def law(self) -> Law:
+        return self.model.law
+
+    @property
+    def points(self) -> Points:
+        return self.model.points
+
+    @property
+    def identified(self) -> bool:
+        return self.status == "converged"
+
+    def value(self, columns: Columns) -> Array:
+        """Loss [rows] by the fitted law; within the data this needs no identified exponent."""
+        return np.exp(self.model.log_loss(self.theta, {k: np.asarray(v, float) for k, v in columns.items()})[0][0])
+
+    @property
+    def residuals(self) -> Array:
+        """Predicted minus measured, log loss [rows]."""
+        return np.log(self.value(self.points.columns)) - np.log(self.points.loss)
+
+
+def fit(law: Law | str, points: Points, options: FitOptions | None = None) -> Fit:
+    """Fit `law` to `points`. Raises UserError where columns are missing or rows too few; all else is in the status."""
+    options = options or FitOptions()
+    law = law_named(law) if isinstance(law, str) else law
+    model = Model.over(law, points, options.objective)
+    starts = first_guesses(model, options)
+    solution = solve(model.problem, starts, points.row_weights, iterations=options.iterations)
+    best = int(np.argmin(solution.objective))
+    theta = solution.theta[best]
+    spread, condition = identify.covariance(model, theta)
+    made = Fit(
+        model, options, "converged", (), theta, float(solution.objective[best]),
+        distinct_minima(model, solution, np.sqrt(np.maximum(np.diag(spread), 0))), spread, condition, solution,
+    )  # fmt: skip
+    status, reasons = judge(made)
+    made = replace(made, status=status, reasons=tuple(reasons))
+    if options.bootstrap:
+        made = replace(made, draws=resample(made, options.bootstrap, options.seed + 1))
+    return replace(made, parameters=estimates(made))
+
+
+def first_guesses(model: Model, options: FitOptions) -> Array:
+    if options.initial is not None:
+        return model.internal(options.initial)[None]
+    x = model.variables(model.points.columns)
+    return starting_points(model.law, x, model.points.loss, (options.starts, options.seed))
+
+
+def distinct_minima(model: Model, solution: Solution, errors: Array) -> tuple[Minimum, ...]:
+    """Stationary points, best first, that differ by more than a tenth of a standard error from better ones."""
+    found: list[Minimum] = []
+    scale = np.maximum(0.1 * errors, 1e-4)
+    for i in np.argsort(solution.objective, kind="stable"):
+        theta, objective = solution.theta[i], float(solution.objective[i])
+        if not np.isfinite(objective):
+            continue
+        twin = next((j for j, m in enumerate(found) if np.all(np.abs(m.theta - theta) <= scale)), None)
+        if twin is not None:
+            found[twin] = replace(found[twin], reached_by=found[twin].reached_by + 1)
+        elif solution.stationary[i] or not found:
+            found.append(Minimum(objective, 1, theta))
+    return tuple(found)
+
+
+def judge(made: Fit) -> tuple[str, list[str]]:
+    """The status and its reasons, the gravest first."""
+    model, solution = made.model, made.starts
+    best = int(np.argmin(solution.objective))
+    if not np.isfinite(made.objective) or not solution.stationary[best]:
+        return "not_converged", [
+            f"the solver stopped after {int(solution.iterations[best])} steps at a point that is not stationary"
+            f"{'' if solution.moved[best] else ', which is its start'}: allow more steps or starts"
+        ]
+    lacking = identify.missing_from_rows(model)
+    lacking += mixed_runs(made)
+    if lacking:
+        return "unidentified", lacking
+    edge = at_bounds(made)
+    if edge:
+        return "boundary", edge
+    weak = weak_exponents(made)
+    if weak:
+        return "unidentified", weak
+    rows = identify.effective_rows(model, made.theta)
+    rivals = [
+        m for m in made.minima[1:] if identify.evidence(model, m.objective, made.objective, rows) < identify.LIKELIHOOD_STEP
+    ]
+    if rivals:
+        return "multimodal", [
+            f"{len(rivals) + 1} distinct minima fit alike (objectives {made.objective:.6g}, {rivals[0].objective:.6g})"
+        ]
+    return "converged", []
+
+
+def at_bounds(made: Fit) -> list[str]:
+    """Parameters that ran to a bound, and a floor that the data cannot tell from zero."""
+    model, law = made.model, made.law
+    said = []
+    for j, parameter in enumerate(law.parameters):
+        low, high = model.problem.low[j], model.problem.high[j]
+        if parameter.role == "exponent":
+            for bound in (low, high):
+                if abs(made.theta[j] - bound) < 1e-3 * max(1.0, abs(bound)) or made.theta[j] < low + 2e-3 and bound == low:
+                    said.append(f"{parameter.name} runs to its bound {bound:g}: no power of this variable is seen")
+        elif parameter.role == "floor":
+            if np.exp(made.theta[j]) < 1e-3 * model.points.loss.min():
+                said.append(floor_sentence(law, parameter.name))
+            elif floor_is_idle(made, j):
+                said.append(floor_sentence(law, parameter.name))
+    return said
+
+
+def floor_sentence(law: Law, name: str) -> str:
+    return (
+        f"the floor {name} is not told apart from zero, and the exponent hangs on it: run larger sizes or more data,"
+        f" or fit a law without floor"
+    )
+
+
+def floor_is_idle(made: Fit, j: int) -> bool:
+    """Whether a zero floor fits as well, within the 90 % step of the likelihood."""
+    model = made.model
+    start = made.theta.copy()
+    start[j] = model.problem.low[j]
+    free = np.arange(len(start)) != j
+    starts = np.stack([start, *(np.where(free, theta, start) for theta in made.starts.theta[:3])])
+    without = solve(model.problem, starts, model.points.row_weights, free)
+    rows = identify.effective_rows(model, made.theta)
+    gain = identify.evidence(model, float(without.objective.min()), made.objective, rows)
+    return gain < identify.LIKELIHOOD_STEP
+
+
+def weak_exponents(made: Fit) -> list[str]:
+    if made.condition > identify.CONDITION:
+        return [f"the law's parameters trade off against each other (condition number {made.condition:.1e})"]
+    said = []
+    for name in made.law.exponents:
+        j = made.law.names.index(name)
+        error = float(np.sqrt(max(made.covariance[j, j], 0.0)))
+        if error > max(identify.RELATIVE_ERROR * abs(made.theta[j]), 0.1):
+            said.append(f"{name} is uncertain by {error:.2g}, too much to print: widen the range of its variable")
+    return said
+
+
+def mixed_runs(made: Fit) -> list[str]:
+    """Repeated cells whose scatter is far above that of their best runs: untuned runs are mixed in (README, point 8)."""
+    points, law = made.points, made.law
+    keys = np.stack([np.round(values, 6) for values in law.raw_variables(points.columns).values()], axis=1)
+    cells = np.unique(keys, axis=0, return_inverse=True)[1].ravel()
+    count = int(cells.max()) + 1
+    if count == len(points) or count < len(law.parameters) + 1 or len(points) - count < 3:
+        return []
+    order = np.lexsort((points.loss, cells))
+    best = order[np.unique(cells[order], return_index=True)[1]]
+    gap = np.log(points.loss) - np.log(points.loss[best])[cells]
+    others = np.setdiff1d(np.arange(len(points)), best)
+    spread = float(np.median(gap[others]))
+    model = Model.over(law, points.rows(best), made.options.objective)
+    again = solve(model.problem, made.starts.theta[:4], model.points.row_weights)
+    winner = again.theta[int(np.argmin(again.objective))]
+    scatter = float(np.median(np.abs(np.log(model.points.loss) - model.log_loss(winner, model.points.columns)[0][0])))
+    if spread > max(0.01, 4.0 * scatter):
+        return [
+            f"runs of one cell differ by {spread:.1%} while their best follow the law within {scatter:.1%}: untuned runs are"
+            " mixed in; keep the best of each cell"
+        ]
+    return []
+
+
+def resample(made: Fit, repeats: int, seed: int) -> Array:
+    """Bootstrap by run [repeats, p]: whole runs are drawn, never single checkpoints; from each distinct minimum."""
+    points = made.points
+    runs = points.runs
+    groups = int(runs.max()) + 1
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(groups, np.full(groups, 1.0 / groups), size=repeats)
+    weights = counts[:, runs] * points.row_weights
+    best: Solution | None = None
+    theta = np.repeat(made.theta[None], repeats, axis=0)
+    for minimum in made.minima[:2]:
+        again = solve(made.model.problem, np.repeat(minimum.theta[None], repeats, axis=0), weights)
+        theta = again.theta if best is None else np.where((again.objective < best.objective)[:, None], again.theta, theta)
+        best = again if best is None else best
+    return theta
+
+
+def estimates(made: Fit) -> dict[str, Estimate]:
+    """Natural parameters with intervals; withheld unless converged, save for one that lies on its bound."""
+    law, model = made.law, made.model
+    if not made.identified:
+        kept = {}
+        for j, parameter in enumerate(law.parameters):
+            at_zero = parameter.role == "floor" and np.exp(made.theta[j]) < 1e-3 * model.points.loss.min()
+            kept[parameter.name] = Estimate(0.0) if made.status == "boundary" and at_zero else Estimate()
+        return kept
+    values = model.natural(made.theta)
+    tail = (1.0 - made.options.level) / 2.0
+    if made.draws is not None:
+        natural = model.natural(made.draws)
+        low, high = np.quantile(natural, [tail, 1.0 - tail], axis=0)
+        errors = natural.std(axis=0, ddof=1)
+    else:
+        low, high, errors = curvature_intervals(made, tail)
+    return {
+        name: Estimate(float(values[j]), float(low[j]), float(high[j]), float(errors[j])) for j, name in enumerate(law.names)
+    }
+
+
+def curvature_intervals(made: Fit, tail: float) -> tuple[Array, Array, Array]:
+    """Intervals from the sandwich covariance: on the log scale for coefficients, with Student's t over runs."""
+    from scipy.stats import t
+
+    model = made.model
+    matrix, offset = model.natural_map()
+    centre = matrix @ made.theta + offset
+    error = np.sqrt(np.maximum(np.diag(matrix @ made.covariance @ matrix.T), 0.0))
+    degrees = max(int(model.points.runs.max()) + 1 - len(centre), 1)
+    reach = float(t.ppf(1.0 - tail, degrees)) * error
+    logarithmic = np.array([parameter.logarithmic for parameter in model.law.parameters])
+    exp = np.exp(np.clip(np.stack([centre - reach, centre + reach, centre]), -700, 700))
+    low = np.where(logarithmic, exp[0], centre - reach)
+    high = np.where(logarithmic, exp[1], centre + reach)
+    return low, high, np.where(logarithmic, exp[2] * error, error)

@@ -1,0 +1,100 @@
+"""Numbers and lists in words that people read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+THIN = "\u2009"
+PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+NOTHING = "–"
+
+
+def missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def count(value: float | None) -> str:
+    """12,345."""
+    return NOTHING if value is None or missing(value) else f"{round(value):,}"
+
+
+def short(value: float | None, unit: str = "") -> str:
+    """12.3 k, 4.56 M: three significant digits and a metric prefix."""
+    if value is None or missing(value):
+        return NOTHING
+    for scale, prefix in PREFIXES:
+        if abs(value) >= scale * 0.9995:
+            return f"{_three(value / scale)}{THIN}{prefix}{unit}"
+    return f"{_three(value)}{THIN}{unit}" if unit else _three(value)
+
+
+def _three(value: float) -> str:
+    digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
+    text = f"{value:.{min(digits, 4)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def flop(value: float | None) -> str:
+    """Floating-point operations: 1.23 TFLOP."""
+    return short(value, "FLOP")
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A measured value at `digits` significant digits; very large or small ones as powers of ten."""
+    if value is None or missing(value):
+        return NOTHING
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value != 0 and not 1e-3 <= abs(value) < 1e6:
+        mantissa, exponent = f"{value:.{max(digits - 2, 0)}e}".split("e")
+        return f"{mantissa}·10{_superscript(int(exponent))}".replace("-", "−")
+    digits_after = max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value else 0
+    return f"{value:,.{min(digits_after, digits)}f}".replace("-", "−")
+
+
+def setting(value: Any) -> str:
+    """A hyperparameter's value."""
+    if missing(value):
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return number(value, 3)
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def percent(share: float | None) -> str:
+    if share is None or missing(share):
+        return NOTHING
+    if 0 < share < 0.005:
+        return f"<1{THIN}%"
+    return f"{100 * share:.0f}{THIN}%"
+
+
+def duration(seconds: float | None) -> str:
+    """2 h 05 min, 3 min 20 s, 4.2 s."""
+    if seconds is None or missing(seconds):
+        return NOTHING
+    if seconds < 60:
+        return f"{seconds:.3g}{THIN}s"
+    minutes = round(seconds / 60) if seconds >= 3600 else int(seconds // 60)
+    if seconds >= 3600:
+        return f"{minutes // 60}{THIN}h {minutes % 60:02d}{THIN}min"
+    return f"{minutes}{THIN}min {int(seconds % 60):02d}{THIN}s"
+
+
+def listing(words: Sequence[str], last: str = "and") -> str:
+    """a, b and c."""
+    words = [str(word) for word in words]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}" if words else "none"
+
+
+def plural(amount: int, one: str, many: str | None = None) -> str:
+    """1 trial, 2 trials."""
+    return f"{amount:,} {one if amount == 1 else many or one + 's'}"
+
+
+def _superscript(value: int) -> str:
+    return str(value).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
