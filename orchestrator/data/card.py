@@ -1,0 +1,69 @@
+"""The card of a prepared data set: what its arrays are, where they came from, how to normalize them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import UserError
+
+TASKS = ("classification", "regression")
+SPLITS = ("train", "validation", "test")
+FILE = "card.json"
+
+
+@dataclass(frozen=True)
+class Card:
+    """Written beside the prepared arrays as `card.json`; the same bytes on every machine.
+
+    `input_shape` is one sample without the batch axis: (features,), (channels, height, width) or (time, features).
+    `sizes` counts samples per split. `source` maps each file to its sha256, `fingerprint` is the sha256 over the
+    prepared arrays: the version of the data. `normalization` holds what `load` applies, fitted on the training rows:
+    `mean` and `scale` (one per feature or channel), for regression also `target_mean` and `target_scale`.
+    `window` is (past, ahead) in time steps where samples are windows of a series, else None; then target column j
+    belongs to channel j % channels.
+    """
+
+    name: str
+    task: str
+    input_shape: tuple[int, ...]
+    outputs: int
+    classes: tuple[str, ...]
+    sizes: Mapping[str, int]
+    licence: str
+    source: Mapping[str, str]
+    fingerprint: str
+    normalization: Mapping[str, Any]
+    features: tuple[str, ...] = ()
+    window: tuple[int, int] | None = None
+    dropped_rows: int = 0
+    recipe: str = ""
+
+    def write(self, folder: Path) -> None:
+        """Write `folder/card.json`."""
+        text = json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+        # newline="": the card is hashed with the data, so Windows must not turn \n into \r\n.
+        (folder / FILE).write_text(text + "\n", encoding="utf-8", newline="")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Card":
+        """Read `folder/card.json`; UserError where there is none or it is not a card."""
+        path = Path(folder) / FILE
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"{folder}: no prepared data here (no {FILE}); make it with "
+                            f"`orchestrate data prepare {Path(folder).name}`") from None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        except ValueError as error:
+            raise UserError(f"{path}: not a card, {error}; delete the folder and prepare it again") from None
+        known = {field.name for field in fields(cls)}
+        required = known - {"features", "window", "dropped_rows", "recipe"}
+        if not isinstance(values, dict) or set(values) - known or required - set(values):
+            raise UserError(f"{path}: not a card of this version; delete the folder and prepare it again")
+        for key in ("input_shape", "classes", "features", "window"):
+            if values.get(key) is not None:
+                values[key] = tuple(values[key])
+        return cls(**values)

@@ -1,0 +1,124 @@
+"""Prepared arrays -> tensors: memory-mapped, a nested fraction of the training rows, normalized."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from orchestrator.data.card import Card
+from orchestrator.errors import UserError
+
+BLOCK = 1 << 22  # values normalized at a time, so that float64 arrays need no second copy in memory
+
+
+@dataclass(frozen=True)
+class Split:
+    """`inputs` [n, *input_shape] float32; `targets` [n] int64 for classes, else [n, outputs] float32, standardized.
+
+    Windows of a series are overlapping views of it: read them, never write into them.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set ready to train on."""
+
+    card: Card
+    train: Split
+    validation: Split
+    test: Split
+
+
+def load(folder: Path, fraction: float = 1.0, device: torch.device | str = "cpu") -> Data:
+    """Load a prepared folder onto `device`, with the given fraction of its training rows.
+
+    Fractions are nested: the rows of 0.25 are among the rows of 0.5. Rows are a stratified prefix; of a series it is
+    the most recent stretch, as one who has recorded for a shorter time would have. Normalization is that of the whole
+    training split whatever the fraction, so losses can be compared between fractions. UserError where there is
+    no prepared data, where the arrays are not those of the card, or the fraction leaves too little.
+    """
+    folder = Path(folder)
+    card = Card.read(folder)
+    rows = _rows(card, fraction)
+    read = _read_windows if card.window else _read_rows
+    return Data(
+        card,
+        train=read(folder, card, "train", rows, device),
+        validation=read(folder, card, "validation", card.sizes["validation"], device),
+        test=read(folder, card, "test", card.sizes["test"], device),
+    )
+
+
+def _rows(card: Card, fraction: float) -> int:
+    if not 0 < fraction <= 1:
+        raise UserError(f"{card.name}: data fraction {fraction} is not in (0, 1]")
+    rows = int(card.sizes["train"] * fraction + 0.5)
+    least = max(len(card.classes), 2)
+    if rows < min(least, card.sizes["train"]):
+        raise UserError(f"{card.name}: data fraction {fraction} leaves {rows} of {card.sizes['train']} training rows; "
+                        f"at least {least} are needed")
+    return rows
+
+
+def _read_rows(folder: Path, card: Card, split: str, rows: int, device: torch.device | str) -> Split:
+    size, scaling = card.sizes[split], card.normalization
+    inputs = _open(folder, f"{split}_inputs", (size, *card.input_shape))
+    if card.classes:
+        targets = torch.from_numpy(np.array(_open(folder, f"{split}_targets", (size,), "i")[:rows]))
+    else:
+        numbers = _open(folder, f"{split}_targets", (size, card.outputs))[:rows]
+        targets = _normalized(numbers, scaling["target_mean"], scaling["target_scale"])
+    return Split(_normalized(inputs[:rows], scaling["mean"], scaling["scale"]).to(device), targets.to(device))
+
+
+def _read_windows(folder: Path, card: Card, split: str, rows: int, device: torch.device | str) -> Split:
+    assert card.window is not None
+    past, ahead = card.window
+    channels, size = card.input_shape[-1], card.sizes[split]
+    series = _open(folder, f"{split}_series", (size + past + ahead - 1, channels))[size - rows :]
+    values = _normalized(series, card.normalization["mean"], card.normalization["scale"]).to(device)
+    # A window is a contiguous stretch of the series: 30 times less memory than one copy per window.
+    return Split(
+        values.as_strided((rows, past, channels), (channels, channels, 1)),
+        values.as_strided((rows, ahead * channels), (channels, 1), past * channels),
+    )
+
+
+def _open(folder: Path, name: str, shape: tuple[int, ...], kind: str = "fu") -> NDArray[Any]:
+    """Memory-map an array and hold it against the card."""
+    path = folder / f"{name}.npy"
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: not the array it should be ({error}); "
+                        "delete the folder and prepare it again") from None
+    if array.shape != shape or array.dtype.kind not in kind:
+        raise UserError(f"{path}: holds {array.dtype} {array.shape}, the card says {shape}; "
+                        "delete the folder and prepare it again")
+    return array
+
+
+def _normalized(values: NDArray[Any], mean: list[float], scale: list[float]) -> Tensor:
+    """(values - mean) / scale as float32, per channel of images [n, channels, height, width], else per last axis."""
+    shape = (-1, 1, 1) if values.ndim == 4 else (-1,)
+    # float32 has room for the 256 levels of a byte; a table may hold 1e9 + 1, where float32 would lose the 1.
+    exact = np.float32 if values.dtype == np.uint8 else np.float64
+    center, width = np.array(mean, exact).reshape(shape), np.array(scale, exact).reshape(shape)
+    result = np.empty(values.shape, np.float32)
+    step = max(1, BLOCK // max(1, values[0].size))
+    for start in range(0, len(values), step):
+        block = values[start : start + step].astype(exact)
+        block -= center
+        block /= width
+        result[start : start + step] = block
+    return torch.from_numpy(result)

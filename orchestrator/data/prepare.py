@@ -1,0 +1,119 @@
+"""Raw files -> typed arrays with a fixed split and a card, the same bytes on every machine."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.data.arrays import Prepared, arrange
+from orchestrator.data.card import SPLITS, Card
+from orchestrator.data.catalog import Dataset
+from orchestrator.data.download import Progress, fetch, source_hashes
+from orchestrator.data.formats import READERS
+from orchestrator.errors import UserError
+
+VERSION = 1  # of what this room makes from the same files: raise it when the arrays would come out differently
+
+
+def prepared_folder(name: str, root: Path) -> Path:
+    """Where the prepared arrays of a data set lie."""
+    return Path(root) / "prepared" / name
+
+
+def prepare(dataset: Dataset, root: Path, progress: Progress | None = None) -> Path:
+    """Make `root/prepared/<name>` and return it; returns at once where it was made from the same files already.
+
+    Raw files go to `root/raw/<name>`. The folder is written aside and renamed, so it is either whole or not there.
+    `progress(file, bytes_done, bytes_total)` is called while files come in. UserError for bad data, a wrong
+    checksum, an address that does not answer, or a folder that cannot be written.
+    """
+    folder = prepared_folder(dataset.name, root)
+    source, recipe = source_hashes(dataset), _recipe(dataset)
+    if is_current(folder, source, recipe):
+        return folder
+    with _writable(Path(root)):
+        paths = fetch(dataset, Path(root) / "raw" / dataset.name, progress)
+    made = arrange(dataset, READERS[dataset.reader](dataset, paths))
+    card = Card(
+        name=dataset.name, task=dataset.task, input_shape=made.input_shape, outputs=made.outputs,
+        classes=made.classes, sizes=made.sizes, licence=dataset.licence, source=source,
+        fingerprint=fingerprint(made.arrays), normalization=made.normalization, features=made.features,
+        window=made.window, dropped_rows=made.dropped_rows, recipe=recipe,
+    )
+    with _writable(Path(root)):
+        _write(folder, made, card)
+    return folder
+
+
+def is_current(folder: Path, source: Mapping[str, str], recipe: str) -> bool:
+    """Whether `folder` was prepared from these files in this way."""
+    try:
+        card = Card.read(folder)
+    except UserError:
+        return False
+    return card.source == source and card.recipe == recipe and all(
+        (folder / name).is_file() for name in array_names(card)
+    )
+
+
+def array_names(card: Card) -> list[str]:
+    """The array files that belong to a card."""
+    parts = ("series",) if card.window else ("inputs", "targets")
+    return [f"{split}_{part}.npy" for split in SPLITS for part in parts]
+
+
+def fingerprint(arrays: Mapping[str, NDArray]) -> str:
+    """The sha256 over names, types, shapes and contents: the version of the data."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.data if array.size else b"")
+    return digest.hexdigest()
+
+
+def _recipe(dataset: Dataset) -> str:
+    """A hash of all that the catalog entry says, so that an edited entry is prepared again."""
+    entry = {key: value for key, value in asdict(dataset).items() if key not in ("folder", "files")}
+    text = json.dumps({"version": VERSION, **entry}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _write(folder: Path, made: Prepared, card: Card) -> None:
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        aside.mkdir(parents=True)
+        for name, array in made.arrays.items():
+            with open(aside / f"{name}.npy", "wb") as file:
+                np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+        card.write(aside)
+        if folder.exists():
+            folder.rename(old)
+        try:
+            aside.rename(folder)
+        except OSError:
+            # Another process preparing the same set may have been quicker: its folder is as good as ours.
+            if not is_current(folder, card.source, card.recipe):
+                raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _writable(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or root
+        raise UserError(f"{where}: cannot write here ({error.strerror}); "
+                        "give a data folder with write permission and free space") from error
