@@ -1,0 +1,68 @@
+"""Multilayer perceptron: fully connected layers, trained by backpropagation.
+
+Rumelhart, Hinton, Williams, "Learning representations by back-propagating errors", Nature 323, 1986; with two later
+additions that a search space may use: dropout after each hidden layer (Srivastava et al., JMLR 15, 2014) and batch
+normalization before each activation (Ioffe, Szegedy, ICML 2015).
+
+Letters: B batch, F input features (an image or a sequence is flattened), W width, O outputs.
+The dial doubles the width and, in the two largest sizes, adds a layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from orchestrator.errors import UserError
+from orchestrator.models.activations import ACTIVATIONS, Activation
+
+PAPER = "Rumelhart, Hinton, Williams: Learning representations by back-propagating errors, Nature 323, 1986"
+
+SIZES: Mapping[str, Mapping[str, int]] = {
+    "xs": {"width": 16, "depth": 2},
+    "s": {"width": 32, "depth": 2},
+    "m": {"width": 64, "depth": 2},
+    "l": {"width": 128, "depth": 3},
+    "xl": {"width": 256, "depth": 3},
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    width: int
+    depth: int
+    activation: Activation = "relu"
+    dropout: float = 0.0
+    batch_norm: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"dropout must be at least 0 and below 1, found {self.dropout}")
+
+
+class MLP(nn.Module):
+    def __init__(self, config: Config, features: int, outputs: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for _ in range(config.depth):
+            # Batch normalization subtracts the mean, and with it any bias of the layer before.
+            layers.append(nn.Linear(features, config.width, bias=not config.batch_norm))
+            if config.batch_norm:
+                layers.append(nn.BatchNorm1d(config.width))
+            layers.append(ACTIVATIONS[config.activation]())
+            if config.dropout:
+                layers.append(nn.Dropout(config.dropout))
+            features = config.width
+        self.hidden = nn.Sequential(*layers)
+        self.output = nn.Linear(features, outputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[B, ...] → [B, O]: logits, or predicted values."""
+        return self.output(self.hidden(inputs.flatten(1)))
+
+
+def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    return MLP(config, math.prod(input_shape), outputs)

@@ -1,0 +1,20 @@
+"""Learning problems. Families differ in the training *step*, so the task owns it and the loop is written once.
+
+Adding a task: its file (see `task.py` for what it must offer), a line here, a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.tasks.classification import Classification
+from orchestrator.tasks.regression import Regression
+from orchestrator.tasks.task import Direction, Split, Task
+
+# Each entry is a class: `TASKS["classification"].metrics`, `TASKS["classification"](label_smoothing=0.1)`.
+TASKS: Mapping[str, type[Task]] = {
+    "classification": Classification,
+    "regression": Regression,
+}
+
+__all__ = ["TASKS", "Direction", "Split", "Task"]

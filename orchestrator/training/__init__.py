@@ -1,0 +1,1 @@
+"""Training: one loop, a function that knows no framework."""
