@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from orchestrator.models import mlp
+from orchestrator.models import lenet, mlp, perceptron
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +31,10 @@ class Family:
     paper: str
 
 
+_BOTH = ("classification", "regression")
+
 FAMILIES: Mapping[str, Family] = {
-    "mlp": Family(mlp.Config, mlp.build, mlp.SIZES, ("classification", "regression"), mlp.PAPER),
+    "perceptron": Family(perceptron.Config, perceptron.build, perceptron.SIZES, _BOTH, perceptron.PAPER),
+    "mlp": Family(mlp.Config, mlp.build, mlp.SIZES, _BOTH, mlp.PAPER),
+    "lenet": Family(lenet.Config, lenet.build, lenet.SIZES, _BOTH, lenet.PAPER),
 }

@@ -1,4 +1,4 @@
-"""Floating-point operations of training, counted by torch on the meta device: nothing is computed."""
+"""Floating-point operations of training, counted by torch as it runs one small step."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ _ROWS = 2  # batch normalization needs more than one row in training mode
 
 
 def flops_per_sample(model: nn.Module, task: Task, input_shape: tuple[int, ...], outputs: int) -> int:
-    """Forward and backward of one training step, per row, of a model built on the meta device.
+    """Forward and backward of one training step, per row.
 
     Matrix products and convolutions are counted (a multiplication and an addition are two), elementwise operations
-    and the optimizer are not: the convention of scaling studies.
+    and the optimizer are not: the convention of scaling studies. On a model of the meta device nothing is computed.
+    The model's gradients and running statistics are changed: give it one that is not needed further.
     """
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+    device = next(model.parameters()).device
+    with torch.device(device), FlopCounterMode(display=False) as counter:
         inputs, targets = task.example(_ROWS, input_shape, outputs)
-        for _, loss in task.step(model, inputs, targets):
+        for _, loss in task.step(model.train(), inputs, targets):
             loss.backward()
     return counter.get_total_flops() // _ROWS

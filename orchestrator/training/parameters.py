@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
@@ -112,20 +112,44 @@ def describe(
     task: str | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> Description:
-    """Size and cost of a family's network, for planning: built on the meta device, in milliseconds.
+    """Size and cost of a family's network, for planning; nothing is trained.
 
     `task` is the family's first unless told; `config` adds hyperparameters to the defaults.
+
+    Raises:
+        UserError: as `split_config`, or an input shape that the family can't take.
     """
     task = task or FAMILIES[family].tasks[0]
     return cost(split_config(family, size, task, config or {}), input_shape, outputs)
 
 
-@lru_cache(maxsize=1024)
 def cost(settings: Settings, input_shape: tuple[int, ...], outputs: int) -> Description:
-    """`describe` for a checked configuration; the trainer's hyperparameters don't matter to it."""
+    """`describe` for a checked configuration; remembered, so that trials that differ in rates alone share it."""
+    sized = {field for size in settings.family.sizes.values() for field in size}
+    model, task = _without_floats(settings.model, sized), _without_floats(settings.task, set())
+    return _cost(settings.family, model, task, input_shape, outputs)
+
+
+def _without_floats(config: Any, keep: set[str]) -> Any:
+    """A real number (a probability, a coefficient) doesn't change a network's shape, unless the size sets it."""
+    reals = {f.name: f.default for f in fields(config) if f.name not in keep and _fields(type(config))[f.name] is float}
+    return replace(config, **reals)
+
+
+# A network of fewer parameters is built and run for real, as that takes a few milliseconds; on the meta device torch
+# computes shapes in Python, 30 to 60 ms.
+_SMALL = 2_000_000
+
+
+@lru_cache(maxsize=1024)
+def _cost(family: Family, model: Any, task: Task, input_shape: tuple[int, ...], outputs: int) -> Description:
     with torch.device("meta"):
-        model = settings.family.build(settings.model, input_shape, outputs)
-    return Description(count_parameters(model), flops_per_sample(model, settings.task, input_shape, outputs))
+        network = family.build(model, input_shape, outputs)
+    params = count_parameters(network)
+    with torch.random.fork_rng([]):
+        if params < _SMALL:
+            network = family.build(model, input_shape, outputs)
+        return Description(params, flops_per_sample(network, task, input_shape, outputs))
 
 
 def count_parameters(model: nn.Module) -> int:
