@@ -20,7 +20,7 @@ from orchestrator.errors import UserError
 class Prepared:
     """The arrays to be written (by name, without suffix) and what the card says of them."""
 
-    arrays: dict[str, NDArray]
+    arrays: dict[str, NDArray[Any]]
     input_shape: tuple[int, ...]
     outputs: int
     classes: tuple[str, ...]
@@ -43,7 +43,7 @@ def arrange(dataset: Dataset, raw: Raw) -> Prepared:
         check_classes(dataset.name, targets[0], classes, splits=4 - len(parts))
     validation, test = _counts(dataset, len(targets[0]), published=raw.test is not None)
     rows = order.split(order.strata(targets[0], dataset.task), validation, test)
-    inputs, features, categories = _encode(dataset.name, parts, rows["train"])
+    inputs, features, categories = _encode(parts, rows["train"])
     arrays = {}
     for split, chosen in rows.items():
         arrays[f"{split}_inputs"], arrays[f"{split}_targets"] = inputs[0][chosen], targets[0][chosen]
@@ -65,9 +65,11 @@ def arrange(dataset: Dataset, raw: Raw) -> Prepared:
     )
 
 
-def statistics(name: str, values: NDArray, untouched: Sequence[int] = ()) -> dict[str, list[float]]:
-    """Mean and standard deviation per channel ([n, channels, height, width]) or per last axis, summed exactly so
-    that they come out the same on every machine. A constant has scale 1; columns `untouched` are left as they are.
+def statistics(name: str, values: NDArray[Any], untouched: Sequence[int] = ()) -> dict[str, list[float]]:
+    """Mean and standard deviation per channel ([n, channels, height, width]) or per last axis.
+
+    Sums are exact, so that they come out the same on every machine. A constant has scale 1; columns
+    `untouched` are left as they are. UserError where the numbers are too large to be squared.
     """
     columns = np.moveaxis(values, 1 if values.ndim == 4 else -1, 0)
     mean, scale = [], []
@@ -80,13 +82,13 @@ def statistics(name: str, values: NDArray, untouched: Sequence[int] = ()) -> dic
     return {"mean": mean, "scale": scale}
 
 
-def _moments(values: NDArray) -> tuple[float, float]:
+def _moments(values: NDArray[Any]) -> tuple[float, float]:
     if values.dtype == np.uint8:  # exact, and fast, from the histogram
         count = [int(number) for number in np.bincount(values, minlength=256)]
         total = sum(level * number for level, number in enumerate(count))
-        squares = sum(level * level * number for level, number in enumerate(count))
+        square = sum(level * level * number for level, number in enumerate(count))
         rows = len(values)
-        return total / rows, math.sqrt((rows * squares - total * total) / (rows * rows))
+        return total / rows, math.sqrt((rows * square - total * total) / (rows * rows))
     values = values.astype(np.float64)
     try:
         average = math.fsum(values.tolist()) / len(values)
@@ -99,66 +101,80 @@ def _moments(values: NDArray) -> tuple[float, float]:
 
 def _counts(dataset: Dataset, rows: int, published: bool) -> tuple[int, int]:
     """How many rows go to validation and test; UserError where train would have none."""
+
     def count(share: float | int) -> int:
         return share if isinstance(share, int) else max(1, int(rows * share + 0.5))
 
     validation, test = count(dataset.validation), 0 if published else count(dataset.test)
     if rows - validation - test < 1:
-        raise UserError(f"{dataset.name}: {rows} row(s) are too few to split: validation takes {validation} and "
-                        f"test {test}, none is left to train on")
+        raise UserError(
+            f"{dataset.name}: {rows} row(s) are too few to split: validation takes {validation} and "
+            f"test {test}, "
+            "none is left to train on"
+        )
     return validation, test
 
 
-def _targets(dataset: Dataset, parts: Sequence[Raw]) -> tuple[list[NDArray], tuple[str, ...]]:
+def _targets(dataset: Dataset, parts: Sequence[Raw]) -> tuple[list[NDArray[Any]], tuple[str, ...]]:
     """Class numbers [n] int64 with the classes' names, or numbers [n, outputs] and no names."""
     found = [part.targets for part in parts if part.targets is not None]
     if dataset.task == "regression":
         for values in found:
             if values.dtype.kind not in "fiub":
-                raise UserError(f"{dataset.name}: the target is text, but regression needs numbers; "
-                                "use `task: classification` or name another target")
+                raise UserError(
+                    f"{dataset.name}: the target is text, but regression needs numbers; "
+                    "use `task: classification` or name another target"
+                )
         return [_lossless(values.reshape(len(values), -1)) for values in found], ()
     found = [_labels(dataset.name, values) for values in found]
     labels, numbers = np.unique(found[0], return_inverse=True)
     names = dataset.classes or parts[0].classes or tuple(str(label) for label in labels)
     if len(names) != len(labels):
-        raise UserError(f"{dataset.name}: `classes` names {len(names)}, but the target holds {len(labels)} "
-                        f"different labels ({', '.join(str(label) for label in labels[:10])})")
+        raise UserError(
+            f"{dataset.name}: `classes` names {len(names)}, but the target holds {len(labels)} "
+            f"different labels ({', '.join(str(label) for label in labels[:10])})"
+        )
     result = [numbers.reshape(-1).astype(np.int64)]
     for values in found[1:]:
         strange = np.setdiff1d(values, labels)
         if len(strange):
-            raise UserError(f"{dataset.name}: the test data has the class '{strange[0]}', which the training data "
-                            f"lacks; it knows {', '.join(str(label) for label in labels[:10])}")
+            raise UserError(
+                f"{dataset.name}: the test data has the class '{strange[0]}', which the training data lacks; "
+                f"it has {', '.join(str(label) for label in labels[:10])}"
+            )
         result.append(np.searchsorted(labels, values).astype(np.int64))
     return result, names
 
 
-def _labels(name: str, values: NDArray) -> NDArray:
+def _labels(name: str, values: NDArray[Any]) -> NDArray[Any]:
     if values.ndim > 1:
         if values[0].size != 1:
-            raise UserError(f"{name}: classification needs one label a row, the target has shape {values.shape}")
+            raise UserError(f"{name}: classification needs one label a row, the target is {values.shape}")
         values = values.reshape(-1)
     if values.dtype.kind == "f":
         broken = np.flatnonzero(values != np.floor(values))
         if len(broken):
-            raise UserError(f"{name}: the target of row {int(broken[0]) + 1} is {values[broken[0]]}, which is not a "
-                            "class; use `task: regression` for numbers")
+            raise UserError(
+                f"{name}: the target of row {int(broken[0]) + 1} is {values[broken[0]]}, which is not "
+                f"a class; "
+                "use `task: regression` for numbers"
+            )
         return values.astype(np.int64)
     return values
 
 
-def _encode(name: str, parts: Sequence[Raw], train: NDArray) -> tuple[list[NDArray], tuple[str, ...], list[int]]:
+def _encode(parts: Sequence[Raw], train: NDArray[Any]) -> tuple[list[NDArray[Any]], tuple[str, ...], list[int]]:
     """Each part as one array; text columns become one 0/1 column per value seen in the training rows.
 
-    A value that the training rows lack is all zeros. Also the columns' names, and which of them are such categories.
+    A value that the training rows lack is all zeros. Also the columns' names, and which of them are
+    categories.
     """
     first = parts[0].inputs
     if not isinstance(first, dict):
         return [_lossless(np.asarray(part.inputs)) for part in parts], parts[0].features, []
     features: list[str] = []
     categories: list[int] = []
-    columns: list[list[NDArray]] = [[] for _ in parts]
+    columns: list[list[NDArray[Any]]] = [[] for _ in parts]
     for column, values in first.items():
         text = values.dtype.kind == "U"
         levels = np.unique(values[train]) if text else (None,)
@@ -169,10 +185,11 @@ def _encode(name: str, parts: Sequence[Raw], train: NDArray) -> tuple[list[NDArr
             for part, made in zip(parts, columns, strict=True):
                 assert isinstance(part.inputs, dict)
                 made.append(part.inputs[column] == level if text else part.inputs[column])
-    return [_lossless(np.column_stack(made).astype(np.float64)) for made in columns], tuple(features), categories
+    arrays = [_lossless(np.column_stack(made).astype(np.float64)) for made in columns]
+    return arrays, tuple(features), categories
 
 
-def _lossless(values: NDArray) -> NDArray:
+def _lossless(values: NDArray[Any]) -> NDArray[Any]:
     """uint8 as it is, else little-endian float32 where that holds every value exactly, else float64."""
     if values.dtype == np.uint8:
         return values
@@ -187,28 +204,41 @@ def _windows(dataset: Dataset, raw: Raw) -> Prepared:
     if isinstance(raw.inputs, dict):
         text = [name for name, values in raw.inputs.items() if values.dtype.kind == "U"]
         if text:
-            raise UserError(f"{dataset.name}: column '{text[0]}' is text, but a series needs numbers; "
-                            f"list it under drop: [{', '.join(text)}]")
+            raise UserError(
+                f"{dataset.name}: column '{text[0]}' is text, but a series needs numbers; "
+                f"list it under drop: [{', '.join(text)}]"
+            )
         series = np.column_stack(list(raw.inputs.values()))
     else:
         series = raw.inputs
     rows, span = len(series), dataset.past + dataset.ahead
     validation, test = _counts(dataset, rows, published=False)
     train = dataset.train or rows - validation - test
-    # The first target of validation and test follows the last row before them, so their inputs reach back `past`
-    # rows (the convention of Informer, Zhou et al. 2021, and of all who compare with it).
-    ends = {"train": (0, train), "validation": (train - dataset.past, train + validation),
-            "test": (train + validation - dataset.past, train + validation + test)}
+    # The first target of validation and test follows the last row before them, so their inputs reach back
+    # `past` rows (the convention of Informer, Zhou et al. 2021, and of all who compare with it).
+    ends = {
+        "train": (0, train),
+        "validation": (train - dataset.past, train + validation),
+        "test": (train + validation - dataset.past, train + validation + test),
+    }
     sizes = {split: end - start - span + 1 for split, (start, end) in ends.items()}
     if min(sizes.values()) < 1 or ends["validation"][0] < 0 or ends["test"][1] > rows:
-        raise UserError(f"{dataset.name}: {rows} rows are too few for train {train}, validation {validation} and test "
-                        f"{test} rows with windows of {dataset.past} + {dataset.ahead}")
+        raise UserError(
+            f"{dataset.name}: {rows} rows are too few for train {train}, validation {validation} and "
+            f"test {test} "
+            f"rows with windows of {dataset.past} + {dataset.ahead}"
+        )
     series = _lossless(series)
     arrays = {f"{split}_series": series[start:end] for split, (start, end) in ends.items()}
     fitted = statistics(dataset.name, arrays["train_series"])
     return Prepared(
-        arrays=arrays, input_shape=(dataset.past, series.shape[1]), outputs=dataset.ahead * series.shape[1],
-        classes=(), sizes=sizes, features=names, window=(dataset.past, dataset.ahead),
+        arrays=arrays,
+        input_shape=(dataset.past, series.shape[1]),
+        outputs=dataset.ahead * series.shape[1],
+        classes=(),
+        sizes=sizes,
+        features=names,
+        window=(dataset.past, dataset.ahead),
         normalization=fitted | {"target_mean": fitted["mean"], "target_scale": fitted["scale"]},
         dropped_rows=raw.dropped_rows,
     )

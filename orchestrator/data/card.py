@@ -17,12 +17,13 @@ FILE = "card.json"
 class Card:
     """Written beside the prepared arrays as `card.json`; the same bytes on every machine.
 
-    `input_shape` is one sample without the batch axis: (features,), (channels, height, width) or (time, features).
-    `sizes` counts samples per split. `source` maps each file to its sha256, `fingerprint` is the sha256 over the
-    prepared arrays: the version of the data. `normalization` holds what `load` applies, fitted on the training rows:
-    `mean` and `scale` (one per feature or channel), for regression also `target_mean` and `target_scale`.
-    `window` is (past, ahead) in time steps where samples are windows of a series, else None; then target column j
-    belongs to channel j % channels.
+    `input_shape` is one sample without the batch axis: (features,), (channels, height, width) or (time,
+    features). `sizes` counts samples per split. `source` maps each file to its sha256, `fingerprint` is the
+    sha256 over the prepared arrays: the version of the data. `normalization` holds what `load` applies,
+    fitted on the training rows: `mean` and `scale` (one per feature or channel), for regression also
+    `target_mean` and `target_scale`. `window` is (past, ahead) in time steps where samples are windows of a
+    series, else None; target column j then belongs to channel j % channels. `recipe` is a hash of how the
+    arrays were made.
     """
 
     name: str
@@ -53,8 +54,10 @@ class Card:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise UserError(f"{folder}: no prepared data here (no {FILE}); make it with "
-                            f"`orchestrate data prepare {Path(folder).name}`") from None
+            raise UserError(
+                f"{folder}: no prepared data here (no {FILE}); make it with "
+                f"`orchestrate data prepare {Path(folder).name}`"
+            ) from None
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from None
         except ValueError as error:

@@ -1,28 +1,34 @@
-"""What data there is: one literal table, and the description of a user's own file."""
+"""What data there is: one literal table of data sets by name."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 
 
 @dataclass(frozen=True)
 class File:
-    """One file as its publisher serves it. `url` "sklearn:NAME" is the function `sklearn.datasets.NAME`,
-    whose sha256 is taken over the arrays that it returns; an empty url is a file of the user's own."""
+    """One file as its publisher serves it, `bytes` 0 where not known.
+
+    `url` "sklearn:NAME" is the function `sklearn.datasets.NAME`, whose sha256 is taken over the arrays that
+    it returns. An empty url is a file of the user's own, an empty sha256 that of its bytes when it is
+    prepared.
+    """
 
     name: str
     url: str
     sha256: str
-    bytes: int
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
 class Dataset:
     """A data set: where it comes from and how its files become inputs and targets.
 
-    `reader` is a key of `formats.READERS`. `validation` and `test` are shares of the rows (below 1) or row counts;
-    `test` is not used where a test split is published or given. `past` and `ahead` (time steps) make it a
-    forecasting set: the rows are one series in time order, a sample is a window of it, and the split is
-    chronological, from the first row on, with `train` rows (default: what the other two leave).
+    `reader` is a key of `formats.READERS`. `validation` and `test` are shares of the rows (below 1) or row
+    counts; `test` is not used where a test split is published or given. `past` and `ahead` (time steps)
+    make it a forecasting set: the rows are one series in time order, a sample is a window of it, and the
+    split is chronological, from the first row on, with `train` rows (0: what the other two leave).
     """
 
     name: str
@@ -30,7 +36,7 @@ class Dataset:
     reader: str
     files: tuple[File, ...]
     licence: str
-    folder: Path | None = None  # of the user's own files
+    own: Mapping[str, Path] = field(default_factory=dict)  # where a user's own files lie, by File.name
     target: tuple[str, ...] = ()  # columns, or the array of an NPZ
     inputs: str = ""  # the array of an NPZ
     test_inputs: str = ""
@@ -42,9 +48,15 @@ class Dataset:
     separator: str = ","
     validation: float | int = 0.2
     test: float | int = 0.2
-    train: int | None = None
+    train: int = 0
     past: int = 0
     ahead: int = 0
+
+
+def nearest(word: str, valid: Iterable[str]) -> str:
+    """ ", did you mean 'x'?" for the nearest valid word, else nothing: a piece of an error message."""
+    found = get_close_matches(word, list(valid), n=1)
+    return f", did you mean '{found[0]}'?" if found else ""
 
 
 def _sklearn(name: str, task: str, licence: str, sha256: str, size: int) -> Dataset:
@@ -52,20 +64,138 @@ def _sklearn(name: str, task: str, licence: str, sha256: str, size: int) -> Data
     return Dataset(name, task, "sklearn", (File(loader, f"sklearn:{loader}", sha256, size),), licence)
 
 
-# Sources of the licences: scikit-learn's own description of each set, whose tables come from the UCI repository.
+# scikit-learn describes these as copies of UCI tables, which UCI lists under CC BY 4.0.
 _UCI = "CC BY 4.0 (UCI repository), as shipped in scikit-learn"
-_EFRON = "not stated; published with Efron et al. 2004, Least Angle Regression; as shipped in scikit-learn"
+_EFRON = "not stated (Efron et al. 2004, Least Angle Regression), as shipped in scikit-learn"
 
-CATALOG: dict[str, Dataset] = {
-    dataset.name: dataset
-    for dataset in (
-        _sklearn("digits", "classification", _UCI,
-                 "65e5b4619795efb40c1082f4c350c049e4ad552200d369b6ae99e21eef5e72c5", 129_384),
-        _sklearn("breast_cancer", "classification", _UCI,
-                 "25e2eb7b7a8745b1bde5ba18bc4969983d2e2f403291ecd5bde4a29ef30c3859", 141_112),
-        _sklearn("diabetes", "regression", _EFRON,
-                 "e9c1f7559552854a24dc45b41c446ce5f79f96e5da081bcce24b57492720b3f7", 38_896),
-        _sklearn("wine", "classification", _UCI,
-                 "3a28849ef2366c4b9d4e382b3fa5624a66f693c04d7fdcf43c529bbb0bb338d7", 19_936),
-    )
-}
+_FASHION = (
+    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/"
+    "b2617bb6d3ffa2e429640350f613e3291e10b141/data/fashion/"
+)
+_ADBENCH = (
+    "https://raw.githubusercontent.com/Minqi824/ADBench/"
+    "3dac8221081e190f157d78e93bfa8867f90d0965/adbench/datasets/Classical/"
+)
+_ETT = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/1d16c8f4f943005d613b5bc962e9eeb06058cf07/ETT-small/"
+
+
+def _file(folder: str, name: str, sha256: str, size: int) -> File:
+    return File(name, folder + name, sha256, size)
+
+
+_DATASETS = (
+    _sklearn(
+        "digits",
+        "classification",
+        _UCI,
+        "65e5b4619795efb40c1082f4c350c049e4ad552200d369b6ae99e21eef5e72c5",
+        129_384,
+    ),
+    _sklearn(
+        "breast_cancer",
+        "classification",
+        _UCI,
+        "25e2eb7b7a8745b1bde5ba18bc4969983d2e2f403291ecd5bde4a29ef30c3859",
+        141_112,
+    ),
+    _sklearn(
+        "diabetes",
+        "regression",
+        _EFRON,
+        "e9c1f7559552854a24dc45b41c446ce5f79f96e5da081bcce24b57492720b3f7",
+        38_896,
+    ),
+    _sklearn(
+        "wine",
+        "classification",
+        _UCI,
+        "3a28849ef2366c4b9d4e382b3fa5624a66f693c04d7fdcf43c529bbb0bb338d7",
+        19_936,
+    ),
+    Dataset(
+        name="fashion_mnist",
+        task="classification",
+        reader="idx",
+        files=(
+            _file(
+                _FASHION,
+                "train-images-idx3-ubyte.gz",
+                "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+                26_421_880,
+            ),
+            _file(
+                _FASHION,
+                "train-labels-idx1-ubyte.gz",
+                "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+                29_515,
+            ),
+            _file(
+                _FASHION,
+                "t10k-images-idx3-ubyte.gz",
+                "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+                4_422_102,
+            ),
+            _file(
+                _FASHION,
+                "t10k-labels-idx1-ubyte.gz",
+                "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+                5_148,
+            ),
+        ),
+        licence="MIT (Zalando SE)",
+        classes=(
+            "T-shirt/top",
+            "Trouser",
+            "Pullover",
+            "Dress",
+            "Coat",
+            "Sandal",
+            "Shirt",
+            "Sneaker",
+            "Bag",
+            "Ankle boot",
+        ),
+        validation=5_000,  # of the official 60,000 for training; the official 10,000 are the test split
+    ),
+    Dataset(
+        name="magic_gamma",
+        task="classification",
+        reader="npz",
+        files=(
+            _file(
+                _ADBENCH,
+                "22_magic.gamma.npz",
+                "0be375984d7af9ea7a63b12206c240840d8b7daa3607021c5fb8756407dd86f1",
+                1_296_704,
+            ),
+        ),
+        licence="BSD-2-Clause repository; table from UCI, listed there as CC BY 4.0 (not confirmed)",
+        inputs="X",
+        target=("y",),
+        validation=1_000,
+        test=4_020,
+    ),
+    Dataset(
+        name="etth1",
+        task="regression",
+        reader="csv",
+        files=(
+            _file(
+                _ETT,
+                "ETTh1.csv",
+                "f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066",
+                2_589_657,
+            ),
+        ),
+        licence="CC BY-ND 4.0: pass it on unchanged or not at all; prepared copies stay local",
+        drop=("date",),
+        # 12, 4 and 4 months of 30 days in hours: Zhou et al. 2021, Informer, section 5.1, and all after it.
+        train=12 * 30 * 24,
+        validation=4 * 30 * 24,
+        test=4 * 30 * 24,
+        past=96,
+        ahead=96,
+    ),
+)
+
+CATALOG: dict[str, Dataset] = {dataset.name: dataset for dataset in _DATASETS}

@@ -1,6 +1,7 @@
 """Bad data, found before anything is made of it: each is one line that names the place and what is valid."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ def check_rows(name: str, rows: int) -> None:
         raise UserError(f"{name}: the data is empty (no rows)")
 
 
-def check_finite(name: str, where: str, values: NDArray, features: Sequence[str] = ()) -> None:
+def check_finite(name: str, where: str, values: NDArray[Any], features: Sequence[str] = ()) -> None:
     """Refuse NaN and inf, naming the first row (counted from 1) and the column."""
     if values.dtype.kind != "f" or np.isfinite(values).all():
         return
@@ -46,18 +47,21 @@ def check_finite(name: str, where: str, values: NDArray, features: Sequence[str]
     column = ""
     if place:
         column = f", column '{features[place[-1]]}'" if features else f", position {tuple(place)}"
-    raise UserError(f"{name}: {where}, row {row + 1}{column} is {value}; every value must be a finite number "
-                    "(for a table: fill it, drop the column with `drop`, or such rows with `missing: drop`)")
+    raise UserError(
+        f"{name}: {where}, row {row + 1}{column} is {value}; every value must be a finite number "
+        "(for a table: fill it, drop the column with `drop`, or such rows with `missing: drop`)"
+    )
 
 
-def check_classes(name: str, labels: NDArray, classes: Sequence[str], splits: int) -> None:
+def check_classes(name: str, labels: NDArray[Any], classes: Sequence[str], splits: int) -> None:
     """Refuse a single class, and a class with fewer rows than there are splits to carve."""
     if len(classes) < 2:
-        raise UserError(f"{name}: only one class ('{classes[0]}') in the target; classification needs two or more")
+        raise UserError(f"{name}: the target has only one class ('{classes[0]}'); it needs two or more")
     counts = np.bincount(labels, minlength=len(classes))
     rare = int(np.argmin(counts))
     if counts[rare] < splits:
         raise UserError(
-            f"{name}: class '{classes[rare]}' has {counts[rare]} row(s); each of the {len(classes)} classes needs at "
-            f"least {splits} (one for each split); remove or merge it, or use `task: regression` for a number"
+            f"{name}: class '{classes[rare]}' has {counts[rare]} row(s); each of the {len(classes)} "
+            f"classes needs "
+            f"at least {splits} (one a split); remove or merge it, or use `task: regression` for a number"
         )

@@ -1,30 +1,62 @@
 """Readers: files as their publishers serve them -> plain arrays. Nothing here unpickles."""
 
+import gzip
 import hashlib
+import math
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.data.catalog import Dataset
+from orchestrator.data.catalog import Dataset, nearest
 from orchestrator.errors import UserError
 
-Columns = dict[str, NDArray]  # name -> [rows], float64 or text
+if TYPE_CHECKING:
+    import pandas
+
+Columns = dict[str, NDArray[Any]]  # name -> [rows], numbers or text
+
+# What the letters of a dataset's `axes` say of an NPZ's inputs, and how to order the axes as models take
+# them: tables [n, features], sequences [n, time, features], images [n, channels, height, width].
+AXES: dict[str, tuple[int, ...]] = {
+    "nf": (0, 1),
+    "ntf": (0, 1, 2),
+    "nhw": (0, 1, 2),
+    "nhwc": (0, 3, 1, 2),
+    "nchw": (0, 1, 2, 3),
+}
+
+# First bytes of files, to say what a file is that is not what its name says.
+SIGNATURES = {
+    b"\x1f\x8b": "a gzip file",
+    b"PK\x03\x04": "a ZIP archive (such as NPZ or a spreadsheet)",
+    b"PAR1": "a Parquet file",
+    b"\x93NUMPY": "a single NumPy array (.npy)",
+    b"\x80": "a Python pickle",
+    b"\x89PNG": "a PNG image",
+    b"\x89HDF": "an HDF5 file",
+    b"SQLite": "an SQLite database",
+    b"<": "a web page or XML",
+}
 
 
 @dataclass(frozen=True)
 class Raw:
     """What a reader returns. `inputs` is an array [rows, ...], or named columns where some may be text.
-    `targets` is [rows] or [rows, outputs], None for a forecasting set, whose columns are its targets."""
+    `targets` is [rows] or [rows, outputs], None for a forecasting set, whose columns are its targets.
+    `test` is the test split where one is published."""
 
-    inputs: NDArray | Columns
-    targets: NDArray | None
+    inputs: NDArray[Any] | Columns
+    targets: NDArray[Any] | None
     features: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     dropped_rows: int = 0
-    test: "Raw | None" = field(default=None)
+    test: "Raw | None" = None
 
 
 def read_sklearn(dataset: Dataset, paths: Mapping[str, Path]) -> Raw:
@@ -35,18 +67,174 @@ def read_sklearn(dataset: Dataset, paths: Mapping[str, Path]) -> Raw:
     # diabetes comes scaled by statistics of all rows, the test rows included, unless told otherwise.
     options = {"scaled": False} if dataset.name == "diabetes" else {}
     bunch = getattr(datasets, file.name)(**options)
-    inputs, features = bunch.data.astype("<f8"), tuple(bunch.feature_names)
+    inputs, features = bunch.data.astype("<f8"), tuple(str(name) for name in bunch.feature_names)
     if dataset.name == "digits":  # counts of 0..16 on an 8x8 grid
         inputs, features = bunch.images[:, np.newaxis].astype(np.uint8), ()
     targets = bunch.target.astype("<i8" if dataset.task == "classification" else "<f8")
     found = hashlib.sha256(np.ascontiguousarray(inputs).tobytes() + targets.tobytes()).hexdigest()
     if found != file.sha256:
-        raise UserError(f"{dataset.name}: scikit-learn {__version__} ships other data (sha256 {found}) "
-                        f"than the catalog knows ({file.sha256})")
-    names = tuple(str(name) for name in bunch.get("target_names", ())) if dataset.task == "classification" else ()
-    return Raw(inputs, targets, features, names)
+        raise UserError(
+            f"{dataset.name}: scikit-learn {__version__} ships other data (sha256 {found}) "
+            f"than the catalog knows ({file.sha256})"
+        )
+    named = dataset.task == "classification"
+    return Raw(inputs, targets, features, tuple(str(name) for name in bunch.target_names) if named else ())
+
+
+def read_idx(dataset: Dataset, paths: Mapping[str, Path]) -> Raw:
+    """Images and labels of train and test as gzipped IDX (the format of MNIST, described on its page).
+
+    The data set's files come in this order: train images, train labels, test images, test labels.
+    """
+    arrays = [_idx(paths[file.name]) for file in dataset.files]
+    train, test = ((arrays[at][:, np.newaxis], arrays[at + 1]) for at in (0, 2))
+    return Raw(*train, test=Raw(*test))
+
+
+def _idx(path: Path) -> NDArray[np.uint8]:
+    """An IDX file of bytes: two zero bytes, type 0x08, number of axes, big-endian lengths, values."""
+    _expect(path, b"\x1f\x8b", "a gzipped IDX file")
+    try:
+        with gzip.open(path) as file:
+            head = file.read(4)
+            if len(head) < 4 or head[:3] != b"\0\0\x08":
+                raise UserError(f"{path}: not an IDX file of bytes (it begins with {head!r})")
+            shape = tuple(int(n) for n in np.frombuffer(file.read(4 * head[3]), ">u4"))
+            values = file.read(math.prod(shape) + 1)
+    except (EOFError, OSError, zlib.error) as error:
+        raise UserError(f"{path}: a damaged or truncated gzip file ({error})") from None
+    if len(values) != math.prod(shape):
+        raise UserError(f"{path}: says it holds {shape} values, but has {len(values)} bytes of them")
+    return np.frombuffer(values, np.uint8).reshape(shape)
+
+
+def read_npz(dataset: Dataset, paths: Mapping[str, Path]) -> Raw:
+    """Arrays of an NPZ by name (default X and y), with test arrays where the data set names them."""
+    path = paths[dataset.files[0].name]
+    _expect(path, b"PK\x03\x04", "an NPZ file")
+    target = dataset.target[0] if dataset.target else "y"
+    train = _npz(dataset, path, dataset.inputs or "X", "" if dataset.past else target)
+    if not dataset.test_inputs:
+        return train
+    return Raw(train.inputs, train.targets, test=_npz(dataset, path, dataset.test_inputs, dataset.test_target))
+
+
+def _npz(dataset: Dataset, path: Path, inputs: str, target: str) -> Raw:
+    arrays = {}
+    try:
+        # allow_pickle=False: unpickling runs whatever code the file's author put there.
+        with np.load(path, allow_pickle=False) as archive:
+            for name in filter(None, (inputs, target)):
+                if name not in archive.files:
+                    held = ", ".join(archive.files)
+                    raise UserError(f"{path}: has no array '{name}'{nearest(name, archive.files)}; it has {held}")
+                arrays[name] = archive[name]
+    except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
+        if "pickle" in str(error):
+            raise UserError(
+                f"{path}: holds pickled Python objects, which are never loaded (they could run code); "
+                "save plain arrays of numbers or text"
+            ) from None
+        raise UserError(f"{path}: a damaged or truncated NPZ file ({error})") from None
+    return Raw(_oriented(dataset, path, arrays[inputs]), arrays.get(target))
+
+
+def _oriented(dataset: Dataset, path: Path, values: NDArray[Any]) -> NDArray[Any]:
+    """The inputs with their axes in the order that models take."""
+    if values.dtype.kind not in "fiub":
+        raise UserError(f"{path}: the inputs are of type {values.dtype}; numbers are needed")
+    axes = dataset.axes or ("nf" if values.ndim == 2 else "")
+    valid = [name for name in AXES if len(name) == values.ndim]
+    if axes not in valid:
+        raise UserError(
+            f"{path}: the inputs have shape {values.shape}, which `axes: {axes or '(not given)'}` "
+            f"does not describe; "
+            f"for {values.ndim} axes it is {' or '.join(valid) or 'none of ' + ', '.join(AXES)} "
+            "(n samples, f features, t time, h height, w width, c channels)"
+        )
+    values = values.transpose(AXES[axes])
+    return values[:, np.newaxis] if axes == "nhw" else values
+
+
+def read_csv(dataset: Dataset, paths: Mapping[str, Path]) -> Raw:
+    """A table with a header line; a second file is the test split. The first data line is row 1."""
+    import pandas
+
+    def read(path: Path) -> "pandas.DataFrame":
+        _expect(path, None, "a CSV file")
+        try:
+            frame = pandas.read_csv(
+                path,
+                sep=dataset.separator,
+                encoding="utf-8",
+                float_precision="round_trip",  # the correctly rounded number, on every platform
+                low_memory=False,  # a column's type is decided on the whole of it
+            )
+        except pandas.errors.EmptyDataError:
+            raise UserError(f"{dataset.name}: {path} is empty") from None
+        except (ValueError, OSError, EOFError, zlib.error) as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(f"{path}: cannot be read as CSV ({first})") from None
+        if not isinstance(frame.index, pandas.RangeIndex):
+            # pandas takes the surplus for row labels, which would shift every column by one.
+            raise UserError(f"{path}: its rows have more cells than its header has names")
+        return frame
+
+    return _tables(dataset, paths, read)
+
+
+def read_parquet(dataset: Dataset, paths: Mapping[str, Path]) -> Raw:
+    """A table as Parquet; a second file is the test split."""
+    import pandas
+
+    def read(path: Path) -> "pandas.DataFrame":
+        _expect(path, b"PAR1", "a Parquet file")
+        try:
+            return pandas.read_parquet(path, engine="pyarrow").reset_index(drop=True)
+        except (ValueError, OSError, TypeError, NotImplementedError) as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(f"{path}: a damaged or unreadable Parquet file ({first})") from None
+
+    return _tables(dataset, paths, read)
+
+
+def _tables(dataset: Dataset, paths: Mapping[str, Path], read: Callable[[Path], "pandas.DataFrame"]) -> Raw:
+    from orchestrator.data.tables import raw_table
+
+    found = [paths[file.name] for file in dataset.files]
+    frames = [read(path) for path in found]
+    train = raw_table(dataset, found[0], frames[0])
+    if len(frames) == 1:
+        return train
+    test = raw_table(dataset, found[1], frames[1], like=train)
+    return Raw(train.inputs, train.targets, dropped_rows=train.dropped_rows + test.dropped_rows, test=test)
+
+
+def _expect(path: Path, signature: bytes | None, what: str) -> None:
+    """Refuse a file whose first bytes are not those of its format (None: text, gzipped where its name says so)."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    if not head:
+        raise UserError(f"{path}: the file is empty, {what} was expected")
+    if signature is None and path.suffix == ".gz":
+        signature = b"\x1f\x8b"
+    if signature is not None and head.startswith(signature):
+        return
+    known = next((found for start, found in SIGNATURES.items() if head.startswith(start)), None)
+    binary = b"\0" in head
+    if signature is None and known is None and not binary:
+        return
+    is_what = known or ("a binary file of another kind" if binary else "text")
+    raise UserError(f"{path}: is not {what} but {is_what}; correct the file, or name its true format with `format`")
 
 
 READERS: dict[str, Callable[[Dataset, Mapping[str, Path]], Raw]] = {
     "sklearn": read_sklearn,
+    "idx": read_idx,
+    "npz": read_npz,
+    "csv": read_csv,
+    "parquet": read_parquet,
 }

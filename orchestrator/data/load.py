@@ -17,7 +17,7 @@ BLOCK = 1 << 22  # values normalized at a time, so that float64 arrays need no s
 
 @dataclass(frozen=True)
 class Split:
-    """`inputs` [n, *input_shape] float32; `targets` [n] int64 for classes, else [n, outputs] float32, standardized.
+    """`inputs` [n, *input_shape] float32; `targets` [n] int64 of classes, else [n, outputs] standardized float32.
 
     Windows of a series are overlapping views of it: read them, never write into them.
     """
@@ -42,10 +42,11 @@ class Data:
 def load(folder: Path, fraction: float = 1.0, device: torch.device | str = "cpu") -> Data:
     """Load a prepared folder onto `device`, with the given fraction of its training rows.
 
-    Fractions are nested: the rows of 0.25 are among the rows of 0.5. Rows are a stratified prefix; of a series it is
-    the most recent stretch, as one who has recorded for a shorter time would have. Normalization is that of the whole
-    training split whatever the fraction, so losses can be compared between fractions. UserError where there is
-    no prepared data, where the arrays are not those of the card, or the fraction leaves too little.
+    Fractions are nested: the rows of 0.25 are among the rows of 0.5. Of rows it is a stratified prefix, of
+    a series the most recent stretch, as one who has recorded for a shorter time would have. Normalization
+    is that of the whole training split whatever the fraction, so that losses of two fractions can be
+    compared. UserError where there is no prepared data, the arrays are not the card's, or the fraction
+    leaves too little.
     """
     folder = Path(folder)
     card = Card.read(folder)
@@ -65,8 +66,10 @@ def _rows(card: Card, fraction: float) -> int:
     rows = int(card.sizes["train"] * fraction + 0.5)
     least = max(len(card.classes), 2)
     if rows < min(least, card.sizes["train"]):
-        raise UserError(f"{card.name}: data fraction {fraction} leaves {rows} of {card.sizes['train']} training rows; "
-                        f"at least {least} are needed")
+        raise UserError(
+            f"{card.name}: data fraction {fraction} leaves {rows} of {card.sizes['train']} training rows; "
+            f"at least {least} are needed"
+        )
     return rows
 
 
@@ -100,25 +103,26 @@ def _open(folder: Path, name: str, shape: tuple[int, ...], kind: str = "fu") -> 
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: not the array it should be ({error}); "
-                        "delete the folder and prepare it again") from None
+        raise UserError(
+            f"{path}: not the array it should be ({error}); delete the folder and prepare it again"
+        ) from None
     if array.shape != shape or array.dtype.kind not in kind:
-        raise UserError(f"{path}: holds {array.dtype} {array.shape}, the card says {shape}; "
-                        "delete the folder and prepare it again")
-    return array
+        raise UserError(
+            f"{path}: holds {array.dtype} {array.shape}, the card says {shape}; delete the folder and prepare it again"
+        )
+    opened: NDArray[Any] = array
+    return opened
 
 
 def _normalized(values: NDArray[Any], mean: list[float], scale: list[float]) -> Tensor:
-    """(values - mean) / scale as float32, per channel of images [n, channels, height, width], else per last axis."""
+    """(values - mean) / scale as float32, per channel of [n, channels, height, width], else per last axis."""
     shape = (-1, 1, 1) if values.ndim == 4 else (-1,)
     # float32 has room for the 256 levels of a byte; a table may hold 1e9 + 1, where float32 would lose the 1.
-    exact = np.float32 if values.dtype == np.uint8 else np.float64
+    exact: Any = np.float32 if values.dtype == np.uint8 else np.float64
     center, width = np.array(mean, exact).reshape(shape), np.array(scale, exact).reshape(shape)
     result = np.empty(values.shape, np.float32)
     step = max(1, BLOCK // max(1, values[0].size))
     for start in range(0, len(values), step):
-        block = values[start : start + step].astype(exact)
-        block -= center
-        block /= width
-        result[start : start + step] = block
+        block = result[start : start + step]
+        np.copyto(block, (values[start : start + step] - center) / width, casting="same_kind")
     return torch.from_numpy(result)

@@ -1,8 +1,10 @@
 """Which row goes where: a fixed split, and a training order of which every prefix is stratified.
 
-Only integer arithmetic, correctly rounded divisions and the raw stream of PCG64 are used, which NumPy keeps the same
-on every platform and in every version (NEP 19); `Generator.permutation` has no such promise.
+Only integer arithmetic, correctly rounded divisions and the raw stream of PCG64 are used, which NumPy keeps
+the same on every platform and in every version (NEP 19); `Generator.permutation` has no such promise.
 """
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +14,8 @@ Rows = NDArray[np.int64]
 SEED = 20_240_229  # part of what "the split of a data set" means here: never to be changed
 
 
-def strata(targets: NDArray, task: str) -> Rows:
-    """The group [n] that each row is stratified by: its class, or its tenth of the targets' range of ranks."""
+def strata(targets: NDArray[Any], task: str) -> Rows:
+    """The group [n] that each row is stratified by: its class, or its tenth of the ranked targets."""
     if task == "classification":
         return targets.astype(np.int64)
     rows = len(targets)
@@ -65,7 +67,7 @@ def _rank(groups: Rows) -> Rows:
 
 
 def _allot(counts: Rows, total: int, most: Rows) -> Rows:
-    """Share `total` rows out over groups in proportion to `counts`: largest remainder, at least 1, at most `most`."""
+    """Share `total` rows out in proportion to `counts`: largest remainder, at least 1, at most `most` a group."""
     if total == 0:
         return np.zeros_like(counts)
     rows = int(counts.sum())

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from orchestrator.data.download import Progress, fetch, source_hashes
 from orchestrator.data.formats import READERS
 from orchestrator.errors import UserError
 
-VERSION = 1  # of what this room makes from the same files: raise it when the arrays would come out differently
+VERSION = 1  # of what is made from the same files: raise it when the arrays would come out differently
 
 
 def prepared_folder(name: str, root: Path) -> Path:
@@ -28,24 +29,34 @@ def prepared_folder(name: str, root: Path) -> Path:
 
 
 def prepare(dataset: Dataset, root: Path, progress: Progress | None = None) -> Path:
-    """Make `root/prepared/<name>` and return it; returns at once where it was made from the same files already.
+    """Make `root/prepared/<name>` and return it, at once where it was made from the same files already.
 
-    Raw files go to `root/raw/<name>`. The folder is written aside and renamed, so it is either whole or not there.
-    `progress(file, bytes_done, bytes_total)` is called while files come in. UserError for bad data, a wrong
-    checksum, an address that does not answer, or a folder that cannot be written.
+    Raw files go to `root/raw/<name>`. The folder is written aside and renamed: it is whole or it is not
+    there. `progress(file, bytes_done, bytes_total)` is called while files come in. UserError for bad data,
+    a wrong checksum, an address that does not answer, or a folder that cannot be written.
     """
     folder = prepared_folder(dataset.name, root)
-    source, recipe = source_hashes(dataset), _recipe(dataset)
+    source, recipe = source_hashes(dataset), recipe_hash(dataset)
     if is_current(folder, source, recipe):
         return folder
     with _writable(Path(root)):
         paths = fetch(dataset, Path(root) / "raw" / dataset.name, progress)
     made = arrange(dataset, READERS[dataset.reader](dataset, paths))
     card = Card(
-        name=dataset.name, task=dataset.task, input_shape=made.input_shape, outputs=made.outputs,
-        classes=made.classes, sizes=made.sizes, licence=dataset.licence, source=source,
-        fingerprint=fingerprint(made.arrays), normalization=made.normalization, features=made.features,
-        window=made.window, dropped_rows=made.dropped_rows, recipe=recipe,
+        name=dataset.name,
+        task=dataset.task,
+        input_shape=made.input_shape,
+        outputs=made.outputs,
+        classes=made.classes,
+        sizes=made.sizes,
+        licence=dataset.licence,
+        source=source,
+        fingerprint=fingerprint(made.arrays),
+        normalization=made.normalization,
+        features=made.features,
+        window=made.window,
+        dropped_rows=made.dropped_rows,
+        recipe=recipe,
     )
     with _writable(Path(root)):
         _write(folder, made, card)
@@ -58,8 +69,8 @@ def is_current(folder: Path, source: Mapping[str, str], recipe: str) -> bool:
         card = Card.read(folder)
     except UserError:
         return False
-    return card.source == source and card.recipe == recipe and all(
-        (folder / name).is_file() for name in array_names(card)
+    return (
+        card.source == source and card.recipe == recipe and all((folder / name).is_file() for name in array_names(card))
     )
 
 
@@ -69,7 +80,7 @@ def array_names(card: Card) -> list[str]:
     return [f"{split}_{part}.npy" for split in SPLITS for part in parts]
 
 
-def fingerprint(arrays: Mapping[str, NDArray]) -> str:
+def fingerprint(arrays: Mapping[str, NDArray[Any]]) -> str:
     """The sha256 over names, types, shapes and contents: the version of the data."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
@@ -79,9 +90,9 @@ def fingerprint(arrays: Mapping[str, NDArray]) -> str:
     return digest.hexdigest()
 
 
-def _recipe(dataset: Dataset) -> str:
+def recipe_hash(dataset: Dataset) -> str:
     """A hash of all that the catalog entry says, so that an edited entry is prepared again."""
-    entry = {key: value for key, value in asdict(dataset).items() if key not in ("folder", "files")}
+    entry = {key: value for key, value in asdict(dataset).items() if key not in ("own", "files")}
     text = json.dumps({"version": VERSION, **entry}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -115,5 +126,6 @@ def _writable(root: Path) -> Iterator[None]:
         yield
     except OSError as error:
         where = error.filename or root
-        raise UserError(f"{where}: cannot write here ({error.strerror}); "
-                        "give a data folder with write permission and free space") from error
+        raise UserError(
+            f"{where}: {error.strerror or error}; the data folder {root} needs write permission and free space"
+        ) from error
