@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ray.tune import Callback
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
@@ -60,3 +61,18 @@ class EngineScheduler(TrialScheduler):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "engine": None}
+
+
+class StartNotice(Callback):
+    """Tells the engine when a worker takes up a trial."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine: Engine | None = engine
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        assert self.engine is not None
+        actor = trial.temporary_state.ray_actor
+        self.engine.started(trial.config["trial"], actor._actor_id.hex()[:12])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"engine": None}

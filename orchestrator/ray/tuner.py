@@ -43,19 +43,12 @@ def run(engine: Engine, slots: Slots, context: dict[str, Any]) -> None:
     import ray
     from ray import tune
 
-    from orchestrator.ray.scheduler import EngineScheduler
+    from orchestrator.ray.scheduler import EngineScheduler, StartNotice
     from orchestrator.ray.searcher import EngineSearcher
     from orchestrator.ray.trainable import TrialRunner
 
     for name in ("ray", "ray.tune", "ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
-
-    class Started(tune.Callback):
-        """Tells the engine when a worker takes up a trial."""
-
-        def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            actor = trial.temporary_state.ray_actor
-            engine.started(trial.config["trial"], actor._actor_id.hex()[:12])
 
     ray.init(
         num_cpus=max(1, round(slots.count * slots.cpus)),
@@ -77,7 +70,11 @@ def run(engine: Engine, slots: Slots, context: dict[str, Any]) -> None:
                     reuse_actors=True,
                 ),
                 run_config=tune.RunConfig(
-                    name="sweep", storage_path=scratch, verbose=0, callbacks=[Started()]
+                    name="sweep",
+                    storage_path=scratch,
+                    verbose=0,
+                    callbacks=[StartNotice(engine)],
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 ),
             ).fit()
     finally:

@@ -1,0 +1,270 @@
+"""The command `orchestrate`: parses, calls, prints. Nothing else prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator import __version__
+from orchestrator.errors import UserError
+
+# Imports stand inside the commands: `orchestrate --help` must not wait for torch.
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path)
+RUNS = click.option("--runs", type=FOLDER, default=Path("runs"), envvar="ORCHESTRATOR_RUNS", show_default=True,
+                    help="Where runs lie.")  # fmt: skip
+DATA = click.option("--data-root", type=FOLDER, default=Path("data"), envvar="ORCHESTRATOR_DATA", show_default=True,
+                    help="Where raw and prepared data lie.")  # fmt: skip
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="orchestrate")
+def orchestrate() -> None:
+    """Tune families of neural networks, and see which wins and how it scales.
+
+    \b
+    orchestrate sweep pipelines/demo.yaml     search, on every core and GPU of this machine
+    orchestrate report reports/demo.yaml      the page that says what came out
+    orchestrate dashboard                     every run in MLflow
+    """
+
+
+@orchestrate.group()
+def data() -> None:
+    """List and prepare data sets."""
+
+
+@data.command("list")
+@DATA
+def data_list(data_root: Path) -> None:
+    """The catalog: name, task, shape, licence, and whether it is prepared."""
+    from rich.table import Table
+
+    from orchestrator.data.listing import rows
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    listed = rows(data_root)
+    for name in listed[0]:
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in listed:
+        table.add_row(*(str(value) for value in row.values()))
+    _console().print(table)
+
+
+@data.command("prepare")
+@click.argument("names", nargs=-1, required=True, metavar="NAME…")
+@DATA
+def data_prepare(names: tuple[str, ...], data_root: Path) -> None:
+    """Download, verify and split data sets, by name or as described in a pipeline's YAML."""
+    for name in names:
+        _prepare(name, data_root)
+
+
+@orchestrate.command()
+@click.argument("pipeline", type=FILE)
+@click.option("--workers", type=click.IntRange(1), help="Trials at a time.  [default: as many as fit]")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the YAML.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and its cost, and stop.")
+@click.option("--fresh", is_flag=True, help="Start over; the run that is there is kept aside.")
+@click.option("--renew", is_flag=True, help="Start over if the finished run that is there came from other code.")
+@RUNS
+@DATA
+def sweep(pipeline: Path, dry_run: bool, **options: Any) -> None:
+    """Run a sweep, or go on with one that was interrupted."""
+    from orchestrator import sweep as sweeps
+    from orchestrator.spec import load
+
+    chosen = sweeps.Options(**options)
+    out = _console()
+    # The data is prepared here, not in the sweep, so that a download shows its progress.
+    specification, document = load(pipeline, chosen.overrides)
+    _prepare_dataset(sweeps.plan.dataset(specification, document), chosen.data_root, quiet=True)
+    planned = sweeps.prepare(pipeline, chosen)
+    _print_plan(planned, chosen.workers)
+    if dry_run:
+        return
+    state = sweeps.run(planned, chosen, out)
+    run_dir = chosen.runs / planned.spec.name
+    _print_outcome(run_dir)
+    if state == sweeps.INTERRUPTED:
+        _say(f"Interrupted. To go on: orchestrate sweep {pipeline}")
+        sys.exit(130)
+    if run_dir.exists():
+        _say(f"All of it: {run_dir}   MLflow: orchestrate dashboard")
+
+
+@orchestrate.command()
+@click.argument("run_dir", type=FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(run_dir: Path, as_json: bool) -> None:
+    """How a sweep stands: counts, the best of each cell, what failed and why."""
+    from orchestrator.status import status as read
+
+    told = read(run_dir)
+    if as_json:
+        print(json.dumps(told, indent=1))
+        return
+    counts = ", ".join(f"{count} {word}" for word, count in told["trials"].items() if count)
+    _say(f"{told['sweep']}: {told['state']}; of {told['planned']} trials {counts}; {told['reports']} epochs")
+    _print_cells(told)
+    for failure in told["failures"][:10]:
+        _say(f"{failure['trial']} {failure['status']}: {failure['reason'].strip().splitlines()[-1]}")
+
+
+@orchestrate.command()
+@click.argument("run_dir", type=FOLDER)
+@click.option("--out", type=FOLDER, required=True, help="Folder for trials, reports and cells.")
+def export(run_dir: Path, out: Path) -> None:
+    """Write a run's tables as Parquet and CSV."""
+    from orchestrator.export import write
+
+    for file in write(run_dir, out):
+        _say(str(file))
+
+
+@orchestrate.command()
+@click.argument("spec", type=FILE)
+@click.option("--out", type=FOLDER, help="Folder for the page.  [default: beside the YAML, by its name]")
+@RUNS
+def report(spec: Path, out: Path | None, runs: Path) -> None:
+    """Make the page: which family wins, how it scales, what was tried."""
+    from orchestrator.report.render import build
+
+    _say(f"{build(spec, runs, out)}")
+
+
+@orchestrate.command()
+@RUNS
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+def dashboard(runs: Path, host: str, port: int) -> None:
+    """Open MLflow on what was run."""
+    from orchestrator.tracking.dashboard import serve
+
+    _say(f"MLflow on http://{host}:{port} (Ctrl-C ends it)")
+    serve(runs, host, port)
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line and exit code 2."""
+    try:
+        orchestrate.main(standalone_mode=False)
+    except UserError as error:
+        _fail(str(error), 2)
+    except click.exceptions.NoArgsIsHelpError as error:
+        _fail(error.format_message(), 2)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", 130)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"error: {message}" if code == 2 else message, file=sys.stderr)
+    sys.exit(code)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(soft_wrap=False)
+
+
+def _say(text: str) -> None:
+    click.echo(text)
+
+
+def _prepare(name: str, data_root: Path) -> None:
+    from orchestrator.data import CATALOG
+    from orchestrator.documents import nearest
+
+    if name.endswith((".yaml", ".yml")):
+        from orchestrator import plan, spec
+
+        specification, document = spec.load(Path(name))
+        _prepare_dataset(plan.dataset(specification, document), data_root)
+    elif name in CATALOG:
+        _prepare_dataset(CATALOG[name], data_root)
+    else:
+        raise UserError(f"unknown data set {name!r}; {nearest(name, CATALOG)}")
+
+
+def _prepare_dataset(dataset: Any, data_root: Path, quiet: bool = False) -> None:
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from orchestrator.data import Card
+    from orchestrator.data.prepare import prepare
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=_console(), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def advance(file: str, done: int, total: int) -> None:
+            if file not in tasks:
+                tasks[file] = bars.add_task(file, total=total)
+            bars.update(tasks[file], completed=done)
+
+        folder = prepare(dataset, data_root, advance)
+    if not quiet:
+        card = Card.read(folder)
+        sizes = ", ".join(f"{rows} {split}" for split, rows in card.sizes.items())
+        _say(f"{folder}: {card.task}, {'×'.join(map(str, card.input_shape))}, {sizes}; version {card.fingerprint[:12]}")
+
+
+def _print_plan(planned: Any, workers: int | None) -> None:
+    from rich.table import Table
+
+    from orchestrator import plan
+    from orchestrator.progress import duration
+
+    sweep = planned.spec
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("family", "size", "parameters", "training rows", "FLOPs a row"):
+        table.add_column(name, justify="left" if name in ("family", "size") else "right")
+    for family in sweep.families:
+        for size in sweep.sizes:
+            mine = [cell for cell in planned.cells if (cell.family, cell.size) == (family, size)]
+            rows = " / ".join(f"{cell.train_samples:,}" for cell in mine)
+            table.add_row(family, size, f"{mine[0].params:,}", rows, f"{mine[0].flops:,}")
+    _console().print(table)
+    expected = plan.forecast(planned, plan.probe(planned))
+    slots = plan.slots(sweep, workers)[0]
+    _say(
+        f"{len(planned.cells)} cells × ({sweep.trials} trials + {sweep.finalists} finalists) = {expected.trials} "
+        f"trials on {slots} workers; about {expected.epochs:,.0f} epochs (at most {expected.most_epochs:,}), "
+        f"{expected.flops:.1e} FLOPs, {duration(expected.seconds / slots)} of training"
+    )
+
+
+def _print_outcome(run_dir: Path) -> None:
+    from orchestrator.status import status as read
+
+    if run_dir.exists():
+        told = read(run_dir)
+        counts = ", ".join(f"{count} {word}" for word, count in told["trials"].items() if count)
+        _say(f"{told['sweep']}: {told['state']}; {counts}; {told['reports']} epochs")
+        _print_cells(told)
+
+
+def _print_cells(told: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    test = told["metric"].replace("validation_", "test_", 1)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("cell", "parameters", "rows", f"best {told['metric']}", f"{test} of finalists"):
+        table.add_column(name, justify="left" if name == "cell" else "right")
+    for row in told["cells"]:
+        best = "" if row["best"] is None else f"{row['best']:.4g}"
+        spread = "" if row["test_sd"] is None else f" ± {row['test_sd']:.2g}"
+        tested = "" if row["test"] is None else f"{row['test']:.4g}{spread} ({row['finals']})"
+        table.add_row(row["cell"], f"{row['params']:,}", f"{row['train_samples']:,}", best, tested)
+    _console().print(table)
+
+
+if __name__ == "__main__":
+    main()

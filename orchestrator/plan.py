@@ -1,0 +1,229 @@
+"""From a specification to cells, checked against families, tasks and data, with a forecast of the cost."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator import documents, space, spec
+from orchestrator.data import CATALOG, Card, Dataset
+from orchestrator.documents import Document, nearest
+from orchestrator.errors import UserError
+from orchestrator.models import FAMILIES
+from orchestrator.records import Cell
+from orchestrator.search import stopping
+from orchestrator.search.samplers import SAMPLERS
+from orchestrator.space import Choice, Float, Parameter, Space
+from orchestrator.spec import Sweep
+from orchestrator.tasks import TASKS
+from orchestrator.training import parameters
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What the sweep will cost. `epochs` is expected with early stopping, `most_epochs` without any.
+
+    `flops` and `seconds` (of training, on one worker) are expected; `seconds` comes from `probe`, when it was run.
+    """
+
+    trials: int
+    epochs: float
+    most_epochs: int
+    flops: float
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is known before the first trial."""
+
+    spec: Sweep
+    card: Card
+    data: Path
+    direction: str
+    spaces: Mapping[str, Space]
+    cells: tuple[Cell, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with whatever the results depend on: spec, spaces, data."""
+        spaces = {family: one.as_dict() for family, one in self.spaces.items()}
+        return self.spec.fingerprint({"spaces": spaces, "data": self.card.fingerprint})
+
+    @property
+    def trials(self) -> int:
+        return len(self.cells) * (self.spec.trials + self.spec.finalists)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What the journal keeps."""
+        return {
+            "name": self.spec.name,
+            "fingerprint": self.fingerprint,
+            "spec": self.spec.model_dump(),
+            "spaces": {family: one.as_dict() for family, one in self.spaces.items()},
+            "direction": self.direction,
+            "cells": [asdict(cell) for cell in self.cells],
+            "card": asdict(self.card),
+        }
+
+
+def dataset(sweep: Sweep, document: Document) -> Dataset:
+    """The data set that a specification names or, for a user's own file, describes.
+
+    Raises:
+        UserError: it is not in the catalog, or the description is wrong.
+    """
+    if isinstance(sweep.data, dict):
+        from orchestrator.data.catalog import from_entry
+
+        return from_entry(sweep.data, document.path.parent)
+    if sweep.data not in CATALOG:
+        where = document.where("data")
+        raise UserError(f"{where}: data: unknown data set {sweep.data!r}; {nearest(sweep.data, CATALOG)}")
+    return CATALOG[sweep.data]
+
+
+def make(sweep: Sweep, document: Document, data: Path) -> Plan:
+    """Check the whole specification against the prepared `data` folder and lay out the cells.
+
+    Raises:
+        UserError: an unknown family, metric, sampler or rule; a space that does not fit its family; too little data.
+    """
+    card = Card.read(data)
+    _known(document, ("sampler", "name"), sweep.sampler.name, SAMPLERS)
+    _known(document, ("early_stopping", "name"), sweep.early_stopping.name, stopping.RULES)
+    for index, family in enumerate(sweep.families):
+        _known(document, ("families", index), family, FAMILIES)
+        if card.task not in FAMILIES[family].tasks:
+            able = ", ".join(name for name, one in FAMILIES.items() if card.task in one.tasks)
+            where = document.where("families", index)
+            raise UserError(f"{where}: {family} can't do {card.task}, the task of {card.name}; these can: {able}")
+    metrics = {f"validation_{name}": direction for name, direction in TASKS[card.task].metrics.items()}
+    _known(document, ("metric",), sweep.metric, metrics, "metric that {} reports".format(card.task))
+    folder = document.path.parent / sweep.search_spaces
+    spaces = {family: _space(family, folder, card.task) for family in sweep.families}
+    cells = tuple(
+        _cell(family, size, fraction, card)
+        for family in sweep.families
+        for size in sweep.sizes
+        for fraction in sweep.data_fractions
+    )
+    return Plan(sweep, card, data, metrics[sweep.metric], spaces, cells)
+
+
+def forecast(plan: Plan, seconds_a_sample: Mapping[tuple[str, str], float] | None = None) -> Forecast:
+    """Expected cost: a trial passes each rung with the rule's share, a finalist runs all its epochs."""
+    sweep = plan.spec
+    rungs = stopping.make(**sweep.early_stopping.model_dump()).rungs(sweep.max_epochs)
+    share, expected, before = 1.0, 0.0, 0
+    for rung in (*rungs, sweep.max_epochs):
+        expected += share * (rung - before)
+        before = rung
+        share /= sweep.early_stopping.reduction_factor if sweep.early_stopping.name == "halving" else 1
+    epochs = sweep.trials * expected + sweep.finalists * sweep.max_epochs
+    samples = {cell: epochs * cell.train_samples for cell in plan.cells}
+    return Forecast(
+        trials=plan.trials,
+        epochs=epochs * len(plan.cells),
+        most_epochs=plan.trials * sweep.max_epochs,
+        flops=math.fsum(cell.flops * count for cell, count in samples.items()),
+        seconds=math.fsum(seconds_a_sample[cell.family, cell.size] * n for cell, n in samples.items())
+        if seconds_a_sample
+        else None,
+    )
+
+
+def probe(plan: Plan) -> dict[tuple[str, str], float]:
+    """Seconds of training a sample for each family and size: one epoch over a few hundred rows, here and now."""
+    import dataclasses
+
+    import torch
+
+    from orchestrator.data.load import Split, load
+    from orchestrator.training.fit import Job, fit
+
+    data = load(plan.data)
+    few = Split(data.train.inputs[:512], data.train.targets[:512])
+    small = dataclasses.replace(data, train=few, validation=few)
+    timings = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, int(plan.spec.resources.cpus)))
+    for family, size in {(cell.family, cell.size): None for cell in plan.cells}:
+        job = Job(family, size, {}, 0, 2, plan.spec.metric, plan.direction)
+        row = list(fit(job, small))[-1]  # the second epoch: the first also warms up
+        timings[family, size] = row["seconds"] / len(few.inputs)
+    torch.set_num_threads(threads)
+    return timings
+
+
+def slots(sweep: Sweep, workers: int | None) -> tuple[int, float, float]:
+    """How many trials run at a time on this machine, and the CPUs and GPUs of each."""
+    import torch
+
+    machine_gpus = torch.cuda.device_count()
+    cpus = sweep.resources.cpus
+    gpus = (1.0 if machine_gpus else 0.0) if sweep.resources.gpus is None else sweep.resources.gpus
+    if gpus > machine_gpus:
+        raise UserError(f"resources: a trial asks for {gpus:g} GPUs, this machine has {machine_gpus}")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    fits = int(machine_gpus / gpus) if gpus else max(1, int(cores / cpus))
+    return workers or sweep.workers or fits, cpus, gpus
+
+
+def _known(
+    document: Document, key: tuple[str | int, ...], word: str, table: Mapping[str, Any], what: str | None = None
+) -> None:
+    if word not in table:
+        raise UserError(
+            f"{document.where(*key)}: {key[0]}: no {what or str(key[0]).replace('_', ' ')} {word!r}; "
+            f"{nearest(word, table)}"
+        )
+
+
+def _cell(family: str, size: str, fraction: float, card: Card) -> Cell:
+    described = parameters.describe(family, size, card.input_shape, card.outputs, task=card.task)
+    rows = int(card.sizes["train"] * fraction + 0.5)
+    return Cell(family, size, fraction, described.params, described.flops_per_sample, rows)
+
+
+def _space(family: str, folder: Path, task: str) -> Space:
+    path = folder / f"{family}.yaml"
+    loaded = space.load(path)
+    document = documents.load(path)
+    if loaded.family != family:
+        raise UserError(f"{document.where('family')}: this file is named for {family!r}, found {loaded.family!r}")
+    allowed = parameters.parameters(family, task)
+    everywhere = {name for one in FAMILIES[family].tasks for name in parameters.parameters(family, one)}
+    for name, parameter in loaded.parameters.items():
+        where = document.where("parameters", name)
+        if name not in everywhere:
+            raise UserError(f"{where}: {family} has no hyperparameter {name!r}; {nearest(name, everywhere)}")
+    given = loaded.given(task=task)
+    for name, parameter in given.parameters.items():
+        where = document.where("parameters", name)
+        if name not in allowed:
+            raise UserError(f"{where}: {name!r} has no meaning in {task}; add `when: {{task: […]}}`")
+        _check_values(where, family, task, name, parameter, allowed[name])
+    return given
+
+
+def _check_values(
+    where: str, family: str, task: str, name: str, parameter: Parameter, allowed: parameters.Allowed
+) -> None:
+    values: tuple[Any, ...]
+    if isinstance(parameter, Choice):
+        values = parameter.values
+    else:
+        values = (parameter.low, parameter.high)
+        if isinstance(parameter, Float) and allowed is int:
+            raise UserError(f"{where}: {name} takes whole numbers; use type int")
+    size = next(iter(FAMILIES[family].sizes))
+    for value in values:
+        try:
+            parameters.split_config(family, size, task, {name: value})
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None

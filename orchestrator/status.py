@@ -1,0 +1,44 @@
+"""How a sweep stands, read from its journal by anyone, while it runs or after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from orchestrator import history, journal, records
+from orchestrator.history import History
+
+
+def status(run_dir: Path) -> dict[str, Any]:
+    """Counts, cells and state of a run, from its journal, while it runs or after."""
+    told = history.of(run_dir)
+    driver = journal.driver(run_dir)
+    counts = told.counts()
+    if driver is not None:
+        state = "running"
+    else:
+        # Without a driver nothing runs, whatever the journal last said.
+        counts["running"] = 0
+        state = told.closed or "interrupted"
+    return {
+        "sweep": told.plan.get("name", run_dir.name),
+        "id": told.plan.get("id"),
+        "state": state,
+        "driver": driver,
+        "metric": told.metric,
+        "direction": told.direction,
+        "planned": _planned_trials(told),
+        "trials": counts,
+        "reports": told.reports,
+        "seconds": sum(row["seconds"] for trial in told.trials.values() for row in trial.reports),
+        "cells": history.cell_rows(told),
+        "failures": [
+            {"trial": name, "status": trial.status, "reason": trial.reason}
+            for name, trial in told.trials.items()
+            if trial.status in (records.DIVERGED, records.FAILED)
+        ],
+    }
+
+
+def _planned_trials(told: History) -> int:
+    return len(told.cells) * (told.plan["spec"]["trials"] + told.plan["spec"]["finalists"])

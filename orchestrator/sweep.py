@@ -1,0 +1,193 @@
+"""The whole of a sweep, top to bottom."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from orchestrator import history, journal, plan, spec
+from orchestrator.engine import Engine
+from orchestrator.errors import UserError
+from orchestrator.plan import Plan
+from orchestrator.progress import Progress
+from orchestrator.ray import tuner
+from orchestrator.tracking import lineage, mirror
+
+FINISHED, INTERRUPTED = "finished", "interrupted"
+
+# What the numbers of a sweep depend on, beside its specification, spaces and data.
+CODE = ("data", "models", "search", "tasks", "training", "engine.py", "space.py")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line adds to a specification.
+
+    fresh: start over (the run that is there is kept aside). renew: start over if the run that is there is finished
+    and was made by other code.
+    """
+
+    overrides: tuple[str, ...] = ()
+    workers: int | None = None
+    fresh: bool = False
+    renew: bool = False
+    runs: Path = Path("runs")
+    data_root: Path = Path("data")
+
+
+def prepare(path: Path, options: Options) -> Plan:
+    """Read the specification, prepare its data where that is not done yet, and lay out the cells.
+
+    Raises:
+        UserError: whatever is wrong in the specification, its search spaces or its data.
+    """
+    from orchestrator.data.prepare import prepare as prepare_data
+
+    sweep, document = spec.load(path, options.overrides)
+    folder = prepare_data(plan.dataset(sweep, document), options.data_root)
+    return plan.make(sweep, document, folder)
+
+
+def run(planned: Plan, options: Options, say: Console) -> str:
+    """Run a sweep from where its journal stands, to its end or to Ctrl-C: `finished` or `interrupted`.
+
+    Raises:
+        UserError: the specification changed under an unfinished sweep, another process drives it, or the run's
+            folder cannot be written to.
+    """
+    run_dir = options.runs / planned.spec.name
+    if _is_finished(run_dir, planned, options, say):
+        _write_plan(run_dir, planned)
+        mirror.wait(mirror.start(run_dir))
+        return FINISHED
+    writer = journal.Writer(run_dir)
+    try:
+        if not journal.events(run_dir):
+            facts = {"id": uuid.uuid4().hex[:12], **planned.as_dict(), "code": _code(), "lineage": lineage.collect()}
+            writer.append(("planned", "planned", None, facts))
+        past = history.of(run_dir)
+        count, cpus, gpus = plan.slots(planned.spec, options.workers)
+        session = str(len(past.sessions) + 1)
+        about = {"pid": os.getpid(), "host": os.uname().nodename, "workers": count, "code": _code()}
+        writer.append((f"session/{session}", "session", None, about))
+        copying = mirror.start(run_dir)
+        engine = Engine(planned.spec, planned.cells, planned.spaces, writer, history.of(run_dir))
+        _drive(engine, planned, tuner.Slots(count, cpus, gpus), run_dir, say)
+        state = FINISHED if engine.finished else INTERRUPTED
+        writer.append((f"closed/{session}", "closed", None, {"state": state}))
+    finally:
+        writer.close()
+    if state == FINISHED:
+        _write_plan(run_dir, planned)
+        mirror.wait(copying)
+    return state
+
+
+def _drive(engine: Engine, planned: Plan, slots: tuner.Slots, run_dir: Path, say: Console) -> None:
+    """Ray runs the trials; the mirror and the progress display read the journal, each in its own time."""
+    context = {
+        "run_dir": str(run_dir.absolute()),
+        "data": str(planned.data.absolute()),
+        "metric": planned.spec.metric,
+        "direction": planned.direction,
+        "max_epochs": planned.spec.max_epochs,
+        "patience": planned.spec.patience,
+    }
+    if engine.finished:
+        return
+    with _sigterm_as_sigint(), Progress(run_dir, planned.trials, say), contextlib.suppress(KeyboardInterrupt):
+        tuner.run(engine, slots, context)
+
+
+def _is_finished(run_dir: Path, planned: Plan, options: Options, say: Console) -> bool:
+    """Whether nothing is left to do; sets an earlier run aside where this one is another."""
+    if not (run_dir / journal.FILE).exists():
+        return False
+    if options.fresh:
+        _set_aside(run_dir, say)
+        return False
+    past = history.of(run_dir)
+    if not past.plan:
+        return False
+    same = past.plan["fingerprint"] == planned.fingerprint
+    if past.closed != FINISHED:
+        if not same:
+            change = _first_change(past.plan, planned.as_dict())
+            raise UserError(
+                f"{run_dir}: {change} changed under an unfinished sweep; put it back to go on, or start over "
+                "with --fresh (what is there is kept aside)"
+            )
+        return False
+    if same and not (options.renew and past.plan.get("code") != _code()):
+        return True
+    _set_aside(run_dir, say)
+    return False
+
+
+def _set_aside(run_dir: Path, say: Console) -> None:
+    """Nothing is deleted: the earlier run gets another name, which its time makes unique."""
+    if not run_dir.exists():
+        return
+    if (holder := journal.driver(run_dir)) is not None:
+        raise UserError(f"{run_dir}: {holder} is running this sweep; stop it before you start over")
+    aside = run_dir.with_name(f"{run_dir.name}.{time.strftime('%Y%m%d-%H%M%S')}")
+    try:
+        run_dir.rename(aside)
+    except OSError as error:
+        raise UserError(f"{run_dir}: cannot be set aside as {aside.name} ({error.strerror})") from None
+    say.print(f"The earlier run is kept as {aside}.", highlight=False, soft_wrap=True)
+
+
+def _first_change(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Names what differs between two plans: a key of the specification, a search space, or the data."""
+    now = json.loads(json.dumps(now))
+    for key in sorted({*before["spec"], *now["spec"]}):
+        old, new = before["spec"].get(key), now["spec"].get(key)
+        if old != new and key not in ("workers", "resources", "search_spaces"):
+            return f"{key!r} ({old} → {new})"
+    for family, entries in now["spaces"].items():
+        if before["spaces"].get(family) != entries:
+            return f"the search space of {family}"
+    return "the data"
+
+
+def _write_plan(run_dir: Path, planned: Plan) -> None:
+    """What was run, without what came out: the same on every machine, so that DVC can lock it."""
+    content = {key: value for key, value in planned.as_dict().items() if key not in ("card",)}
+    content["data"] = planned.card.fingerprint
+    content["code"] = _code()
+    aside = run_dir / "plan.json.new"
+    aside.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    aside.replace(run_dir / "plan.json")
+
+
+def _code() -> str:
+    """A hash of the sources in `CODE`."""
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for name in CODE:
+        part = package / name
+        for file in sorted(part.rglob("*.py")) if part.is_dir() else [part]:
+            digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _sigterm_as_sigint() -> Iterator[None]:
+    """A cluster's polite request to leave is the same as Ctrl-C."""
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
