@@ -10,13 +10,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from orchestrator.report.scaling import identify
+from orchestrator.report.scaling import identify, intervals
 from orchestrator.report.scaling.derivative import Array
-from orchestrator.report.scaling.laws import Columns, Law, law_named
+from orchestrator.report.scaling.law import Columns, Law
+from orchestrator.report.scaling.laws import law_named
 from orchestrator.report.scaling.model import Model
 from orchestrator.report.scaling.objective import Objective
 from orchestrator.report.scaling.points import Points
-from orchestrator.report.scaling.solve import Solution, solve
+from orchestrator.report.scaling.solve import Solution, polish, solve
 from orchestrator.report.scaling.starts import starting_points
 
 STATUSES = ("converged", "multimodal", "boundary", "unidentified", "not_converged")
@@ -88,6 +89,11 @@ class Fit:
         return np.exp(self.model.log_loss(self.theta, {k: np.asarray(v, float) for k, v in columns.items()})[0][0])
 
     @property
+    def fresh_starts(self) -> Array:
+        """Where the solver began [starts, p]: a refit of other rows begins there too."""
+        return first_guesses(self.model, self.options)
+
+    @property
     def residuals(self) -> Array:
         """Predicted minus measured, log loss [rows]."""
         return np.log(self.value(self.points.columns)) - np.log(self.points.loss)
@@ -96,10 +102,11 @@ class Fit:
 def fit(law: Law | str, points: Points, options: FitOptions | None = None) -> Fit:
     """Fit `law` to `points`. Raises UserError where columns are missing or rows too few; all else is in the status."""
     options = options or FitOptions()
-    law = law_named(law) if isinstance(law, str) else law
+    law = law_named(law, points.columns) if isinstance(law, str) else law
     model = Model.over(law, points, options.objective)
     starts = first_guesses(model, options)
     solution = solve(model.problem, starts, points.row_weights, iterations=options.iterations)
+    solution = polished(model, solution)
     best = int(np.argmin(solution.objective))
     theta = solution.theta[best]
     spread, condition = identify.covariance(model, theta)
@@ -110,8 +117,28 @@ def fit(law: Law | str, points: Points, options: FitOptions | None = None) -> Fi
     status, reasons = judge(made)
     made = replace(made, status=status, reasons=tuple(reasons))
     if options.bootstrap:
-        made = replace(made, draws=resample(made, options.bootstrap, options.seed + 1))
+        made = replace(made, draws=bootstrap_draws(made, options))
     return replace(made, parameters=estimates(made))
+
+
+def polished(model: Model, solution: Solution) -> Solution:
+    """The best member brought to its minimum exactly, if it was near one."""
+    best = int(np.argmin(solution.objective))
+    if np.isinf(model.problem.objective.final_width) or not solution.stationary[best]:
+        return solution
+    weights = model.points.row_weights
+    theta = polish(model.problem, solution.theta[best], weights)
+    objective = float(model.problem.objective.total(model.problem.residuals(theta[None])[0][0], weights))
+    if not objective < solution.objective[best]:
+        return solution
+    thetas, objectives = solution.theta.copy(), solution.objective.copy()
+    thetas[best], objectives[best] = theta, objective
+    return replace(solution, theta=thetas, objective=objectives)
+
+
+def bootstrap_draws(made: Fit, options: FitOptions) -> Array:
+    starts = np.stack([minimum.theta for minimum in made.minima[:2]])
+    return intervals.resample(made.model, starts, options.bootstrap, options.seed + 1)
 
 
 def first_guesses(model: Model, options: FitOptions) -> Array:
@@ -242,23 +269,6 @@ def mixed_runs(made: Fit) -> list[str]:
     return []
 
 
-def resample(made: Fit, repeats: int, seed: int) -> Array:
-    """Bootstrap by run [repeats, p]: whole runs are drawn, never single checkpoints; from each distinct minimum."""
-    points = made.points
-    runs = points.runs
-    groups = int(runs.max()) + 1
-    rng = np.random.default_rng(seed)
-    counts = rng.multinomial(groups, np.full(groups, 1.0 / groups), size=repeats)
-    weights = counts[:, runs] * points.row_weights
-    best: Solution | None = None
-    theta = np.repeat(made.theta[None], repeats, axis=0)
-    for minimum in made.minima[:2]:
-        again = solve(made.model.problem, np.repeat(minimum.theta[None], repeats, axis=0), weights)
-        theta = again.theta if best is None else np.where((again.objective < best.objective)[:, None], again.theta, theta)
-        best = again if best is None else best
-    return theta
-
-
 def estimates(made: Fit) -> dict[str, Estimate]:
     """Natural parameters with intervals; withheld unless converged, save for one that lies on its bound."""
     law, model = made.law, made.model
@@ -269,30 +279,10 @@ def estimates(made: Fit) -> dict[str, Estimate]:
             kept[parameter.name] = Estimate(0.0) if made.status == "boundary" and at_zero else Estimate()
         return kept
     values = model.natural(made.theta)
-    tail = (1.0 - made.options.level) / 2.0
     if made.draws is not None:
-        natural = model.natural(made.draws)
-        low, high = np.quantile(natural, [tail, 1.0 - tail], axis=0)
-        errors = natural.std(axis=0, ddof=1)
+        low, high, errors = intervals.from_draws(model.natural(made.draws), made.options.level)
     else:
-        low, high, errors = curvature_intervals(made, tail)
+        low, high, errors = intervals.from_curvature(model, made.theta, made.covariance, made.options.level)
     return {
         name: Estimate(float(values[j]), float(low[j]), float(high[j]), float(errors[j])) for j, name in enumerate(law.names)
     }
-
-
-def curvature_intervals(made: Fit, tail: float) -> tuple[Array, Array, Array]:
-    """Intervals from the sandwich covariance: on the log scale for coefficients, with Student's t over runs."""
-    from scipy.stats import t
-
-    model = made.model
-    matrix, offset = model.natural_map()
-    centre = matrix @ made.theta + offset
-    error = np.sqrt(np.maximum(np.diag(matrix @ made.covariance @ matrix.T), 0.0))
-    degrees = max(int(model.points.runs.max()) + 1 - len(centre), 1)
-    reach = float(t.ppf(1.0 - tail, degrees)) * error
-    logarithmic = np.array([parameter.logarithmic for parameter in model.law.parameters])
-    exp = np.exp(np.clip(np.stack([centre - reach, centre + reach, centre]), -700, 700))
-    low = np.where(logarithmic, exp[0], centre - reach)
-    high = np.where(logarithmic, exp[1], centre + reach)
-    return low, high, np.where(logarithmic, exp[2] * error, error)

@@ -43,17 +43,16 @@ def missing_from_rows(model: Model) -> list[str]:
     return said
 
 
-def curvature(model: Model, theta: Array) -> tuple[Array, Array, float]:
+def curvature(model: Model, theta: Array, weights: Array) -> tuple[Array, Array, float]:
     """Expected curvature [p, p], Jacobian [rows, p] and condition number of the scaled Jacobian at `theta` [p]."""
     residuals, jacobian = model.problem.residuals(theta[None])
-    r, jac = residuals[0], jacobian[0]
-    weights = model.points.row_weights
+    r, jac = residuals[0][weights > 0], jacobian[0]
     width = model.problem.objective.final_width
     if np.isinf(width):
         share = 1.0
     else:
         # a Huber width below the scatter acts like an absolute deviation: its curvature is a density at zero
-        window = max(width, 0.5 * float(np.median(np.abs(r))), 1e-300)
+        window = max(width, 1.5 * float(np.median(np.abs(r))), 1e-300)
         share = max(float(np.mean(np.abs(r) <= window)) * width / window, 1e-12)
     scaled = jac * np.sqrt(weights)[:, None]
     norms = np.linalg.norm(scaled, axis=0)
@@ -62,16 +61,17 @@ def curvature(model: Model, theta: Array) -> tuple[Array, Array, float]:
     return share * scaled.T @ scaled, jac, condition
 
 
-def covariance(model: Model, theta: Array) -> tuple[Array, float]:
+def covariance(model: Model, theta: Array, weights: Array | None = None) -> tuple[Array, float]:
     """Covariance [p, p] that is robust to rows of a run going together (sandwich), and the condition number."""
     points = model.points
-    matrix, jac, condition = curvature(model, theta)
+    weights = points.row_weights if weights is None else weights
+    matrix, jac, condition = curvature(model, theta, weights)
     residuals = model.problem.residuals(theta[None])[0][0]
-    scores = jac * (points.row_weights * influence(residuals, model.problem.objective.final_width))[:, None]
+    scores = jac * (weights * influence(residuals, model.problem.objective.final_width))[:, None]
     runs = points.runs
-    groups, rows, p = int(runs.max()) + 1, len(points), jac.shape[1]
+    groups, rows, p = len(np.unique(runs[weights > 0])), int(np.sum(weights > 0)), jac.shape[1]
     if p < groups < rows:
-        summed = np.zeros((groups, p))
+        summed = np.zeros((int(runs.max()) + 1, p))
         np.add.at(summed, runs, scores)
         middle = summed.T @ summed * groups / (groups - 1)
     else:

@@ -9,7 +9,7 @@ import numpy as np
 
 from orchestrator.errors import UserError
 from orchestrator.report.scaling.derivative import Array, parameter_forms
-from orchestrator.report.scaling.laws import Columns, Law
+from orchestrator.report.scaling.law import Columns, Law
 from orchestrator.report.scaling.objective import Objective
 from orchestrator.report.scaling.points import SYMBOLS, Points
 from orchestrator.report.scaling.solve import Problem
@@ -36,9 +36,9 @@ class Model:
                 f"law {law.name}: {len(points)} rows for {len(law.parameters)} parameters; at least {len(law.parameters) + 1}"
             )
         raw = law.raw_variables(points.columns)
-        centre = {name: float(values.mean()) for name, values in raw.items()}
+        centre = {name: 0.0 if name in law.linear else float(values.mean()) for name, values in raw.items()}
         x = {name: values - centre[name] for name, values in raw.items()}
-        low, high = bounds(law, points.loss)
+        low, high = bounds(law, x, points.loss)
         return cls(law, points, centre, Problem(evaluator(law, x, len(points)), points.loss, objective, low, high))
 
     def variables(self, columns: Columns) -> dict[str, Array]:

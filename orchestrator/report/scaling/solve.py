@@ -7,13 +7,14 @@ rows with different row weights, starts or fixed parameters, so one core is enou
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from orchestrator.report.scaling.derivative import Array
 from orchestrator.report.scaling.objective import Objective, huber, influence, reweighting
 
+STATIONARY = 1e-8  # of the objective: what a Newton step may still promise at a point that counts as a minimum
 CHUNK = 150_000  # numbers of a Jacobian held at once: about the size of a second-level cache
 
 
@@ -53,7 +54,7 @@ class Solution:
 def solve(
     problem: Problem, starts: Array, weights: Array, free: Array | None = None, iterations: int = 200
 ) -> Solution:
-    """Minimize from `starts` [batch, p] with row `weights` [rows] or [batch, rows]; `free` [p] or [batch, p] marks what moves."""
+    """Minimize from `starts` [batch, p] with row `weights` [rows] or [batch, rows]; `free` [p] or [batch, p] may move."""
     batch, p = starts.shape
     rows = len(problem.loss)
     weights = np.broadcast_to(weights, (batch, rows))
@@ -91,6 +92,7 @@ def descend(
     stationary = np.zeros(batch, bool)
     active = np.arange(batch)
     state = evaluate_state(problem, theta, weights, width)
+    nil = np.sum(weights, axis=1) * (5e-15 * problem.scale) ** 2  # an objective made of nothing but rounding
     for _ in range(limit):
         if not len(active):
             break
@@ -105,12 +107,16 @@ def descend(
         for old, new in zip(state, fresh, strict=True):
             old[accepted] = new[better]
         damping[active] = np.where(better, np.maximum(damping[active] * 0.2, 1e-15), damping[active] * 4.0)
-        done = decrement <= 1e-15 * cost + 1e-33
+        done = decrement <= 1e-15 * cost + 1e-6 * nil[active]
         stationary[active[done]] = True
         finished = done | (damping[active] > 1e12) | ~np.isfinite(cost)
         # no descent along a heavily damped gradient within rounding: as stationary as doubles can tell
-        stationary[active[(damping[active] > 1e12) & (decrement <= 1e-9 * cost + 1e-30)]] = True
+        stationary[active[(damping[active] > 1e12) & (decrement <= STATIONARY * cost + nil[active])]] = True
         active = active[~finished]
+    if len(active):  # reweighting creeps near the end: out of steps, but nothing left to gain that a reader would see
+        _, gradient, curvature = (part[active] for part in state)
+        _, decrement = damped_step(theta[active], gradient, curvature, damping[active], (problem, free[active]))
+        stationary[active[decrement <= STATIONARY * state[0][active]]] = True
     return theta, used, stationary
 
 
@@ -150,5 +156,28 @@ def damped_step(
     return step, np.abs(np.sum(scaled * plain, axis=1))
 
 
-def with_objective(problem: Problem, objective: Objective) -> Problem:
-    return replace(problem, objective=objective)
+def polish(problem: Problem, theta: Array, weights: Array) -> Array:
+    """Newton steps with the curvature of the objective itself, from a point [p] that reweighting has nearly solved.
+
+    Reweighting over-estimates the curvature of rows beyond the Huber width and creeps; the true one is taken from
+    differences of the exact gradient.
+    """
+    p = len(theta)
+    width = problem.objective.final_width
+    current = evaluate_state(problem, theta[None], weights, width)
+    for _ in range(20):
+        steps = 1e-6 * np.eye(p)
+        nearby = evaluate_state(problem, np.concatenate([theta + steps, theta - steps]), weights, width)[1]
+        hessian = (nearby[:p] - nearby[p:]) / 2e-6
+        hessian = 0.5 * (hessian + hessian.T)
+        free = ~(((theta <= problem.low) & (current[1][0] > 0)) | ((theta >= problem.high) & (current[1][0] < 0)))
+        step = np.zeros(p)
+        step[free] = -np.linalg.lstsq(hessian[np.ix_(free, free)], current[1][0][free], rcond=1e-14)[0]
+        trials = np.clip(theta + step * np.array([[1.0], [0.3], [0.05]]), problem.low, problem.high)
+        costs = evaluate_state(problem, trials, weights, width)[0]
+        best = int(np.argmin(costs))
+        if not costs[best] < current[0][0] * (1.0 - 1e-15):
+            break
+        theta = trials[best]
+        current = evaluate_state(problem, theta[None], weights, width)
+    return theta

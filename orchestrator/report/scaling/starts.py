@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from orchestrator.report.scaling.derivative import Array
-from orchestrator.report.scaling.laws import Law
+from orchestrator.report.scaling.law import Law
 
 
 def starting_points(law: Law, x: Mapping[str, Array], loss: Array, control: tuple[int, int]) -> Array:
@@ -39,11 +39,14 @@ def term_start(law: Law, x: Mapping[str, Array], loss: Array, rng: np.random.Gen
     return [start[name] for name in law.names]
 
 
-def bounds(law: Law, loss: Array) -> tuple[Array, Array]:
-    """Lower and upper bounds [p]; a floor lies below the smallest loss and above a millionth of it."""
+def bounds(law: Law, x: Mapping[str, Array], loss: Array) -> tuple[Array, Array]:
+    """Lower and upper bounds [p]: a floor below the smallest loss, a break within the range of its variable."""
     low = np.array([parameter.low for parameter in law.parameters])
     high = np.array([parameter.high for parameter in law.parameters])
     for j, parameter in enumerate(law.parameters):
         if parameter.role == "floor":
             low[j], high[j] = np.log(loss.min()) - 14.0, np.log(loss.max())
+        elif parameter.role == "break":
+            values = x[law.shifts[parameter.name][0][1]]
+            low[j], high[j] = values.min(), values.max()
     return low, high

@@ -41,7 +41,7 @@ def test_same_seed_same_fit():
 
 def test_missing_column_is_named():
     with pytest.raises(UserError, match="needs the column N"):
-        fit("power", Points({"D": SIZES}, SIZES**-0.1))
+        fit("chinchilla", Points({"D": SIZES}, SIZES**-0.1))
 
 
 def test_too_few_rows_are_refused():
