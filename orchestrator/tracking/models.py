@@ -1,0 +1,139 @@
+"""A finalist's network as a logged model: its weights, what to build them into, and its signature.
+
+MLflow's own way for torch traces the network (`torch.export`, about a second each) or pickles it. Here the weights are
+copied as they are, beside a description; loading builds the network with this package and fills it. Nothing is
+pickled, and writing needs no torch.
+
+    model = mlflow.pyfunc.load_model("models:/m-…")     rows in, what the network gives out (NumPy, float32)
+    network = model.get_raw_model()                     the torch module
+
+Inputs are normalized as in training, by the card beside the weights.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import UserError
+from orchestrator.tracking.reading import RUN_TAG, TRIAL_TAG
+
+if TYPE_CHECKING:
+    import numpy as np
+    from mlflow import MlflowClient
+    from torch import nn
+
+DESCRIPTION, WEIGHTS = "network.json", "weights.pt"
+
+
+@dataclass(frozen=True)
+class Network:
+    """What to build: `config` is the trial's flat configuration, `card` the data set's."""
+
+    family: str
+    size: str
+    config: Mapping[str, Any]
+    card: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a model goes: the run of the trial that trained it."""
+
+    client: MlflowClient
+    experiment: str
+    run_id: str
+
+
+def log(to: Destination, trial: str, network: Network, weights: Path, tags: Mapping[str, str]) -> str:
+    """Log a finalist's model to its run, once: a model that is there is kept. Returns its id."""
+    from mlflow.entities import LoggedModelOutput
+
+    tags = {key: text for key, text in tags.items() if not key.startswith("mlflow.")}
+    query = f"tags.`{RUN_TAG}` = '{tags[RUN_TAG]}' AND tags.`{TRIAL_TAG}` = '{trial}'"
+    for there in to.client.search_logged_models([to.experiment], query):
+        if there.status == "READY":
+            return str(there.model_id)
+        to.client.delete_logged_model(there.model_id)  # a mirror was killed while it wrote it
+    name = trial.replace(".", "_")  # a dot is not allowed
+    made = to.client.create_logged_model(to.experiment, name, to.run_id, dict(tags), model_type=network.family)
+    with tempfile.TemporaryDirectory(prefix="orchestrate-") as folder:
+        _write(Path(folder), made.model_id, to.run_id, network, weights)
+        to.client.log_model_artifacts(made.model_id, folder)
+    to.client.log_outputs(to.run_id, [LoggedModelOutput(made.model_id, 0)])
+    to.client.finalize_logged_model(made.model_id, "READY")
+    return str(made.model_id)
+
+
+def _write(folder: Path, model_id: str, run_id: str, network: Network, weights: Path) -> None:
+    """The files of an MLflow model: MLmodel, environment, and `data/` for `_load_pyfunc`."""
+    import numpy as np
+    from mlflow import pyfunc
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    data = folder / "data"
+    data.mkdir()
+    shutil.copyfile(weights, data / WEIGHTS)
+    (data / DESCRIPTION).write_text(json.dumps(asdict(network), indent=1) + "\n", encoding="utf-8")
+    float32 = np.dtype(np.float32)
+    signature = ModelSignature(
+        Schema([TensorSpec(float32, (-1, *network.card["input_shape"]))]),
+        Schema([TensorSpec(float32, (-1, network.card["outputs"]))]),
+    )
+    model = Model(run_id=run_id, model_id=model_id, signature=signature)
+    pyfunc.add_to_model(model, __name__, data="data", python_env="python_env.yaml")
+    model.save(str(folder / "MLmodel"))
+    (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in requirements()), encoding="utf-8")
+    (folder / "python_env.yaml").write_text(
+        f"python: {pyfunc.PYTHON_VERSION}\ndependencies:\n- -r requirements.txt\n", encoding="utf-8"
+    )
+
+
+@cache
+def requirements() -> tuple[str, ...]:
+    """What loading needs, at the versions that are here; nothing is inferred by running pip."""
+    versions = {name: metadata.version(name) for name in ("mlflow", "torch", "numpy")}
+    # The distribution that brings this package is known by its command.
+    mine = [point.dist for point in metadata.entry_points(group="console_scripts", name="orchestrate")]
+    versions |= {dist.name: dist.version for dist in mine if dist is not None}
+    return tuple(f"{name}=={version}" for name, version in versions.items())
+
+
+class _Predictor:
+    """What MLflow calls: rows [n, *input_shape] → outputs [n, outputs], both float32."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network.eval()
+
+    def predict(self, inputs: np.ndarray[Any, Any], params: dict[str, Any] | None = None) -> Any:
+        import torch
+
+        with torch.inference_mode():
+            return self._network(torch.as_tensor(inputs, dtype=torch.float32)).numpy()
+
+    def get_raw_model(self) -> nn.Module:
+        return self._network
+
+
+def _load_pyfunc(path: str) -> _Predictor:
+    """The name that MLflow asks for. `path` is the model's `data` folder."""
+    from orchestrator.training import checkpoint
+    from orchestrator.training.parameters import split_config
+
+    network = Network(**json.loads((Path(path) / DESCRIPTION).read_text(encoding="utf-8")))
+    task, shape = network.card["task"], tuple(network.card["input_shape"])
+    settings = split_config(network.family, network.size, task, network.config)
+    built = settings.family.build(settings.model, shape, network.card["outputs"])
+    state, problem = checkpoint.load(Path(path) / WEIGHTS)
+    if state is None:
+        raise UserError(problem or f"{path}: no {WEIGHTS} in this model")
+    built.load_state_dict(state)
+    return _Predictor(built)
