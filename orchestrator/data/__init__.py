@@ -1,13 +1,12 @@
 """Data: what there is, where it comes from, and prepared arrays as tensors.
 
-Importing this loads neither torch nor pandas nor scikit-learn. `prepare.prepare` and `load.load` are
-imported from their own modules: re-exported here, the submodule of the same name would hide each once it is
-imported.
+Importing this loads neither NumPy nor torch, pandas or scikit-learn. `prepare.prepare`, `load.load` and
+`listing.list_datasets` are imported from their own modules, which need them; and re-exported here, the first two
+would be hidden by the submodules of the same names.
 """
 
 from orchestrator.data.card import Card
 from orchestrator.data.catalog import CATALOG, Dataset, File
 from orchestrator.data.entry import from_entry
-from orchestrator.data.listing import list_datasets
 
-__all__ = ["CATALOG", "Card", "Dataset", "File", "from_entry", "list_datasets"]
+__all__ = ["CATALOG", "Card", "Dataset", "File", "from_entry"]

@@ -140,7 +140,7 @@ class _Entry:
 def _reader(name: str, given: _Entry) -> str:
     if "format" in given.values:
         return given.one_of("format", ("csv", "parquet", "npz"), None)
-    file = given.text("file").lower()
+    file = given.text("file").lower().split("?")[0]
     for suffix, reader in FORMATS.items():
         if file.endswith(suffix):
             return reader

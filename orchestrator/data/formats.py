@@ -123,7 +123,7 @@ def _npz(dataset: Dataset, path: Path, inputs: str, target: str) -> Raw:
     arrays = {}
     try:
         # allow_pickle=False: unpickling runs whatever code the file's author put there.
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             for name in filter(None, (inputs, target)):
                 if name not in archive.files:
                     held = ", ".join(archive.files)
@@ -160,6 +160,10 @@ def read_csv(dataset: Dataset, paths: Mapping[str, Path]) -> Raw:
     """A table with a header line; a second file is the test split. The first data line is row 1."""
     import pandas
 
+    # The correctly rounded number, the same on every platform: the default from pandas 3.1 on, which warns if asked.
+    modern = tuple(int(part) for part in pandas.__version__.split(".")[:2]) >= (3, 1)
+    exact: dict[str, Any] = {} if modern else {"float_precision": "round_trip"}
+
     def read(path: Path) -> "pandas.DataFrame":
         _expect(path, None, "a CSV file")
         try:
@@ -167,7 +171,7 @@ def read_csv(dataset: Dataset, paths: Mapping[str, Path]) -> Raw:
                 path,
                 sep=dataset.separator,
                 encoding="utf-8",
-                float_precision="round_trip",  # the correctly rounded number, on every platform
+                **exact,
                 low_memory=False,  # a column's type is decided on the whole of it
             )
         except pandas.errors.EmptyDataError:
