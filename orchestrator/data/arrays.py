@@ -1,7 +1,7 @@
 """What a reader returned -> checked, encoded, split arrays and the statistics of the training rows."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from orchestrator.data import order
 from orchestrator.data.card import SPLITS
 from orchestrator.data.catalog import Dataset
-from orchestrator.data.check import check_classes, check_raw
+from orchestrator.data.check import check_alike, check_classes, check_raw
 from orchestrator.data.formats import Raw
 from orchestrator.errors import UserError
+
+BLOCK = 1 << 16  # values summed at a time
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ def arrange(dataset: Dataset, raw: Raw) -> Prepared:
     parts = [raw] if raw.test is None else [raw, raw.test]
     for part in parts:
         check_raw(dataset.name, part)
+    check_alike(dataset.name, parts)
     if dataset.past:
         return _windows(dataset, raw)
     targets, classes = _targets(dataset, parts)
@@ -89,12 +92,16 @@ def _moments(values: NDArray[Any]) -> tuple[float, float]:
         square = sum(level * level * number for level, number in enumerate(count))
         rows = len(values)
         return total / rows, math.sqrt((rows * square - total * total) / (rows * rows))
-    values = values.astype(np.float64)
+
+    def total_of(deviations: Callable[[NDArray[Any]], NDArray[Any]]) -> float:
+        # In blocks: a list of Python floats takes eight times the memory of the array.
+        blocks = (values[start : start + BLOCK].astype(np.float64) for start in range(0, len(values), BLOCK))
+        return math.fsum(number for block in blocks for number in deviations(block).tolist())
+
     try:
-        average = math.fsum(values.tolist()) / len(values)
+        average = total_of(lambda block: block) / len(values)
         with np.errstate(over="ignore"):
-            squares = np.square(values - average)
-        return average, math.sqrt(math.fsum(squares.tolist()) / len(values))
+            return average, math.sqrt(total_of(lambda block: np.square(block - average)) / len(values))
     except OverflowError:
         return 0.0, math.inf
 
@@ -108,8 +115,7 @@ def _counts(dataset: Dataset, rows: int, published: bool) -> tuple[int, int]:
     validation, test = count(dataset.validation), 0 if published else count(dataset.test)
     if rows - validation - test < 1:
         raise UserError(
-            f"{dataset.name}: {rows} row(s) are too few to split: validation takes {validation} and "
-            f"test {test}, "
+            f"{dataset.name}: {rows} row(s) are too few to split: validation takes {validation} and test {test}, "
             "none is left to train on"
         )
     return validation, test
@@ -151,16 +157,17 @@ def _labels(name: str, values: NDArray[Any]) -> NDArray[Any]:
         if values[0].size != 1:
             raise UserError(f"{name}: classification needs one label a row, the target is {values.shape}")
         values = values.reshape(-1)
+    if values.dtype.kind not in "fiubUS":
+        raise UserError(f"{name}: the target is of type {values.dtype}; classes are whole numbers or text")
     if values.dtype.kind == "f":
         broken = np.flatnonzero(values != np.floor(values))
         if len(broken):
             raise UserError(
-                f"{name}: the target of row {int(broken[0]) + 1} is {values[broken[0]]}, which is not "
-                f"a class; "
+                f"{name}: the target of row {int(broken[0]) + 1} is {values[broken[0]]}, which is not a class; "
                 "use `task: regression` for numbers"
             )
         return values.astype(np.int64)
-    return values
+    return values.astype(np.str_) if values.dtype.kind == "S" else values
 
 
 def _encode(parts: Sequence[Raw], train: NDArray[Any]) -> tuple[list[NDArray[Any]], tuple[str, ...], list[int]]:
@@ -224,8 +231,7 @@ def _windows(dataset: Dataset, raw: Raw) -> Prepared:
     sizes = {split: end - start - span + 1 for split, (start, end) in ends.items()}
     if min(sizes.values()) < 1 or ends["validation"][0] < 0 or ends["test"][1] > rows:
         raise UserError(
-            f"{dataset.name}: {rows} rows are too few for train {train}, validation {validation} and "
-            f"test {test} "
+            f"{dataset.name}: {rows} rows are too few for train {train}, validation {validation} and test {test} "
             f"rows with windows of {dataset.past} + {dataset.ahead}"
         )
     series = _lossless(series)

@@ -26,10 +26,26 @@ def check_raw(name: str, raw: Raw) -> None:
         check_finite(name, "inputs", raw.inputs, raw.features)
     if raw.targets is None:
         return
+    if raw.targets.ndim == 0:
+        raise UserError(f"{name}: the target is a single value; each row of the inputs needs one")
     rows = len(next(iter(raw.inputs.values()))) if isinstance(raw.inputs, dict) else len(raw.inputs)
     if len(raw.targets) != rows:
         raise UserError(f"{name}: {rows} rows of inputs but {len(raw.targets)} targets; each row needs one")
     check_finite(name, "target", raw.targets)
+
+
+def check_alike(name: str, parts: Sequence[Raw]) -> None:
+    """Refuse test arrays of another shape than the training arrays (tables have been matched by column)."""
+    train = parts[0]
+    for part in parts[1:]:
+        for what, one, other in (("inputs", train.inputs, part.inputs), ("targets", train.targets, part.targets)):
+            if isinstance(one, dict) or isinstance(other, dict) or one is None or other is None:
+                continue
+            if one.shape[1:] != other.shape[1:]:
+                raise UserError(
+                    f"{name}: a row of the training {what} has shape {one.shape[1:]}, one of the test {what} "
+                    f"{other.shape[1:]}; they must be the same"
+                )
 
 
 def check_rows(name: str, rows: int) -> None:
@@ -61,7 +77,6 @@ def check_classes(name: str, labels: NDArray[Any], classes: Sequence[str], split
     rare = int(np.argmin(counts))
     if counts[rare] < splits:
         raise UserError(
-            f"{name}: class '{classes[rare]}' has {counts[rare]} row(s); each of the {len(classes)} "
-            f"classes needs "
+            f"{name}: class '{classes[rare]}' has {counts[rare]} row(s); each of the {len(classes)} classes needs "
             f"at least {splits} (one a split); remove or merge it, or use `task: regression` for a number"
         )

@@ -147,8 +147,7 @@ def _oriented(dataset: Dataset, path: Path, values: NDArray[Any]) -> NDArray[Any
     valid = [name for name in AXES if len(name) == values.ndim]
     if axes not in valid:
         raise UserError(
-            f"{path}: the inputs have shape {values.shape}, which `axes: {axes or '(not given)'}` "
-            f"does not describe; "
+            f"{path}: the inputs have shape {values.shape}, which `axes: {axes or '(not given)'}` does not describe; "
             f"for {values.ndim} axes it is {' or '.join(valid) or 'none of ' + ', '.join(AXES)} "
             "(n samples, f features, t time, h height, w width, c channels)"
         )

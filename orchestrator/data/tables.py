@@ -70,8 +70,7 @@ def _column(path: Path, series: "pandas.Series", is_input: bool) -> NDArray[Any]
     empty = np.flatnonzero(series.isna().to_numpy())
     if len(empty):
         raise UserError(
-            f"{where}, row {int(series.index[empty[0]]) + 1} is empty or NaN ({len(empty)} such "
-            f"rows); fill it, "
+            f"{where}, row {int(series.index[empty[0]]) + 1} is empty or NaN ({len(empty)} such rows); fill it, "
             f"drop the column (drop: [{series.name}]) or such rows (missing: drop)"
         )
     if types.is_bool_dtype(series):
@@ -103,15 +102,13 @@ def _text(where: str, series: "pandas.Series", is_input: bool) -> NDArray[Any]:
     if numbers.mean() >= 0.5 and not numbers.all():
         first = int(np.flatnonzero(~numbers)[0])
         raise UserError(
-            f"{where}, row {int(series.index[first]) + 1} is '{values[first]}' in a column of "
-            f"numbers; correct it, "
+            f"{where}, row {int(series.index[first]) + 1} is '{values[first]}' in a column of numbers; correct it, "
             f"leave it empty and say missing: drop, or drop the column (drop: [{series.name}])"
         )
     levels = len(np.unique(values))
     if levels > MOST_LEVELS or (levels > 20 and levels > len(values) / 2):
         raise UserError(
-            f"{where} is text with {levels} different values in {len(values)} rows, too many to be "
-            f"categories; "
+            f"{where} is text with {levels} different values in {len(values)} rows, too many to be categories; "
             f"drop it (drop: [{series.name}])"
         )
     return values

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from orchestrator.data import CATALOG, Card, Dataset, File, prepare
+from orchestrator.data.arrays import statistics
 from orchestrator.data.load import load
 from orchestrator.data.prepare import fingerprint
 from orchestrator.errors import UserError
@@ -213,6 +214,8 @@ LABELS = np.arange(30) % 2
         (npz(X=np.ones((30, 0)), y=LABELS), {}, "mine: its inputs are empty, shape (30, 0)"),
         (npz(X=np.ones((30, 2)), y=np.ones((30, 2))), {}, "mine: classification needs one label a row"),
         (npz(X=np.ones((30, 2)), y=LABELS / np.nan), {}, "mine: target, row 1 is nan"),
+        (npz(X=np.ones((30, 2)), y=np.array(1)), {}, "mine: the target is a single value"),
+        (npz(X=np.ones((30, 2)), y=LABELS.astype("M8[D]")), {}, "mine: the target is of type datetime64[D]; classes"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:(divide by zero|invalid value)")
@@ -299,3 +302,30 @@ def test_a_set_by_address_is_downloaded_once_and_prepared(server, tmp_path):
     prepare_dataset(dataset, tmp_path)
     assert len(server.asked) == 1
     assert json.loads((folder / "card.json").read_text())["source"] == {"far.csv": file.sha256}
+
+
+@pytest.mark.parametrize(("name", "shape"), [("inputs", (9, 3)), ("targets", (9, 2))])
+def test_a_test_split_of_another_shape_is_refused(own, tmp_path, name, shape):
+    values = {"X": np.ones((30, 2)), "y": np.ones((30, 1)), "inputs": np.ones((9, 2)), "targets": np.ones((9, 1))}
+    dataset = own(
+        "a.npz",
+        npz(**values | {name: np.ones(shape)}),
+        task="regression",
+        test_inputs="inputs",
+        test_target="targets",
+    )
+    with pytest.raises(UserError, match=f"one of the test {name} {re.escape(str(shape[1:]))}; they must be the same"):
+        prepare_dataset(dataset, tmp_path)
+
+
+def test_labels_of_bytes_become_text(own, tmp_path):
+    folder = prepare_dataset(own("a.npz", npz(X=np.ones((30, 2)), y=np.array([b"no", b"yes"] * 15))), tmp_path)
+    assert Card.read(folder).classes == ("no", "yes")
+
+
+def test_sums_do_not_depend_on_the_block(monkeypatch):
+    values = np.random.RandomState(0).lognormal(0, 9, (1000, 2))
+    whole = statistics("mine", values)
+    monkeypatch.setattr("orchestrator.data.arrays.BLOCK", 7)
+    assert statistics("mine", values) == whole
+    assert np.allclose(whole["mean"], values.mean(0)) and np.allclose(whole["scale"], values.std(0))
