@@ -9,9 +9,9 @@ each step of the dial doubles or halves all of them.
     C5  a convolution as large as its input, hence a dense layer    F6  dense      output  dense
 
 Departures, all usual since: C3 sees every map (the paper's table 1 leaves out some to save work), subsampling has no
-trained coefficient, and the output is linear instead of distances to drawn characters. So there are 61,706 parameters for 10
-classes of 28×28, where the paper counts 60,000. Dropout, where a space asks for it, comes after C5 and F6. Images
-of less than 12×12, such as 8×8 digits, are padded before C3 too, which would otherwise not fit.
+trained coefficient, and the output is linear instead of distances to drawn characters. So there are 61,706 parameters
+for 10 classes of 28×28, where the paper counts 60,000. Dropout, where a space asks for it, comes after C5 and F6.
+Images of less than 12×12, such as 8×8 digits, are padded before C3 too, which would otherwise not fit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from orchestrator.errors import UserError
 from orchestrator.models.activations import ACTIVATIONS, Activation
 
-PAPER = "LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition, Proc. IEEE 86(11), 1998"
+PAPER = "LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition, Proc. IEEE 86, 1998"
 
 SIZES: Mapping[str, Mapping[str, int]] = {
     #          maps of C1, of C3, units of C5, of F6
@@ -61,20 +61,29 @@ class LeNet(nn.Module):
         activation, pool = ACTIVATIONS[config.activation], POOLING[config.pooling]
         pad = 2 if min(height, width) < 12 else 0
         self.maps = nn.Sequential(
-            nn.Conv2d(channels, config.c1, 5, padding=2), activation(), pool(2),
-            nn.Conv2d(config.c1, config.c3, 5, padding=pad), activation(), pool(2),
+            nn.Conv2d(channels, config.c1, 5, padding=2),
+            activation(),
+            pool(2),
+            nn.Conv2d(config.c1, config.c3, 5, padding=pad),
+            activation(),
+            pool(2),
         )
         rows, columns = (((side // 2) + 2 * pad - 4) // 2 for side in (height, width))
         self.dense = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(config.c3 * rows * columns, config.c5), activation(), nn.Dropout(config.dropout),
-            nn.Linear(config.c5, config.f6), activation(), nn.Dropout(config.dropout),
+            nn.Linear(config.c3 * rows * columns, config.c5),
+            activation(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.c5, config.f6),
+            activation(),
+            nn.Dropout(config.dropout),
             nn.Linear(config.f6, outputs),
         )
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, channels, height, width] → [B, O]: logits, or predicted values."""
-        return self.dense(self.maps(images))
+        outputs: Tensor = self.dense(self.maps(images))
+        return outputs
 
 
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:

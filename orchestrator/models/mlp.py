@@ -61,7 +61,8 @@ class MLP(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[B, ...] → [B, O]: logits, or predicted values."""
-        return self.output(self.hidden(inputs.flatten(1)))
+        outputs: Tensor = self.output(self.hidden(inputs.flatten(1)))
+        return outputs
 
 
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:

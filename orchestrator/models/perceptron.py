@@ -5,7 +5,7 @@ Psychological Review 65(6), 1958. The photoperceptron of the paper (its figures 
 
     S  sensory points      the input, flattened; a point passes on an impulse as strong as its stimulus
     A  association units   each joined to x excitatory and y inhibitory points, drawn at random once and for all; fires
-                           (gives 1) where the sum of excitatory less inhibitory impulses reaches the threshold θ, else 0
+                           (gives 1) where excitatory less inhibitory impulses reach the threshold θ, else gives 0
     R  response units      the only trained part: a weighted sum of the A-units that fired
 
 So it is often remembered as a single linear layer, but its power lies in the A-units, and their number is the dial here
@@ -76,7 +76,8 @@ class Perceptron(nn.Module):
         """[B, ...] → [B, O]: logits, or predicted values."""
         impulses = functional.linear(inputs.flatten(1), self.connections)
         fired = (impulses >= self.threshold).to(inputs.dtype)
-        return self.responses(self.dropout(fired))
+        responses: Tensor = self.responses(self.dropout(fired))
+        return responses
 
 
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:

@@ -14,7 +14,7 @@ def predict(model: nn.Module, split: Split, batch_size: int) -> Tensor:
     training = model.training
     model.eval()
     try:
-        outputs = [model(batch).float() for batch in split.inputs.split(batch_size)]
+        outputs = [model(batch).float() for batch in torch.split(split.inputs, batch_size)]
     finally:
         model.train(training)
     return torch.cat(outputs)

@@ -1,8 +1,8 @@
 """A training's state on disk: written aside and renamed, so that a kill leaves the old file or the new one.
 
 The file is a SHA-256 of what follows and then torch's own format. A file that was torn or altered all the same (a full
-disk, lost power) fails the sum and counts as absent: the training starts over, which costs time and never a wrong number.
-For the same reason nothing here waits for the disk.
+disk, lost power) fails the sum and counts as absent: the training starts over, which costs time and never a wrong
+number. For the same reason nothing here waits for the disk.
 """
 
 from __future__ import annotations

@@ -22,5 +22,5 @@ def flops_per_sample(model: nn.Module, task: Task, input_shape: tuple[int, ...],
     with torch.device(device), FlopCounterMode(display=False) as counter:
         inputs, targets = task.example(_ROWS, input_shape, outputs)
         for _, loss in task.step(model.train(), inputs, targets):
-            loss.backward()
-    return counter.get_total_flops() // _ROWS
+            torch.autograd.backward(loss)
+    return int(counter.get_total_flops()) // _ROWS
