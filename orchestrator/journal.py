@@ -101,6 +101,9 @@ class Reader:
 
     def new(self) -> list[Event]:
         try:
+            # A file without its table: the writer is at its first step.
+            if not self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'events'").fetchone():
+                return []
             rows = self._connection.execute(
                 "SELECT sequence, key, kind, trial, time, content FROM events WHERE sequence > ? ORDER BY sequence",
                 (self._seen,),

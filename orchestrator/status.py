@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import history, journal, records
+from orchestrator.errors import UserError
 from orchestrator.history import History
 
 
 def status(run_dir: Path) -> dict[str, Any]:
     """Counts, cells and state of a run, from its journal, while it runs or after."""
     told = history.of(run_dir)
+    if not told.plan:
+        raise UserError(f"{run_dir}: the sweep there has only just begun; ask again in a second")
     driver = journal.driver(run_dir)
     counts = told.counts()
     if driver is not None:
