@@ -1,0 +1,173 @@
+"""Real sweeps: the command in a process of its own, Ray's workers, MLflow's store."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator import history, journal
+from orchestrator.status import status
+
+SPACE = """
+family: mlp
+parameters:
+  learning_rate: {type: float, low: 1.0e-3, high: 1.0e-1, log: true}
+  batch_size: {type: choice, values: [32, 64]}
+  optimizer: {type: choice, values: [sgd, adam]}
+  momentum: {type: float, low: 0.5, high: 0.95, when: {optimizer: [sgd]}}
+"""
+
+PIPELINE = """
+name: small
+data: digits
+families: [mlp]
+sizes: [xs, s]
+data_fractions: [0.5]
+metric: validation_accuracy
+trials: 5
+finalists: 2
+max_epochs: 6
+"""
+
+
+def write_project(folder: Path, pipeline: str = PIPELINE, space: str = SPACE) -> Path:
+    (folder / "search_spaces").mkdir(parents=True)
+    (folder / "pipelines").mkdir()
+    (folder / "search_spaces" / "mlp.yaml").write_text(space)
+    (folder / "pipelines" / "small.yaml").write_text(pipeline)
+    return folder
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "orchestrator.cli", "sweep", "pipelines/small.yaml", *options]
+    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**environment, "PYTHONPATH": str(Path(__file__).parents[1])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str], code: int = 0) -> str:
+    printed, _ = process.communicate(timeout=240)
+    assert process.returncode == code, printed
+    return printed
+
+
+def results(run_dir: Path) -> dict[str, list[dict[str, object]]]:
+    """The tables without what a clock or a process number decides."""
+    clocks = {"seconds", "samples_per_second", "started", "ended", "worker"}
+    tables = history.tables(history.of(run_dir))
+    return {
+        name: [{key: value for key, value in row.items() if key not in clocks} for row in rows]
+        for name, rows in tables.items()
+    }
+
+
+def wait_for(run_dir: Path, reports: int, process: subprocess.Popen[str]) -> None:
+    """Until that many epochs are in the journal."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[0]
+        if (run_dir / journal.FILE).exists() and sum(e.kind == "reported" for e in journal.events(run_dir)) >= reports:
+            return
+        time.sleep(0.02)
+    raise AssertionError("the sweep did not get that far")
+
+
+def assert_whole(run_dir: Path, trials: int) -> None:
+    """Every trial once and ended, every epoch once and in order."""
+    told = history.of(run_dir)
+    assert told.closed == "finished"
+    assert len(told.trials) == trials
+    for trial in told.trials.values():
+        assert trial.status in ("complete", "pruned", "diverged"), trial.reason
+        assert [row["epoch"] for row in trial.reports] == list(range(1, len(trial.reports) + 1))
+    keys = [event.key for event in journal.events(run_dir)]
+    assert len(keys) == len(set(keys))
+
+
+def test_one_worker_and_one_seed_give_the_same_sweep_even_when_killed(tmp_path: Path) -> None:
+    whole = write_project(tmp_path / "whole")
+    finish(start(whole, "--workers", "1"))
+    killed = write_project(tmp_path / "killed")
+    run_dir = killed / "runs" / "small"
+    for reports in (4, 20):
+        process = start(killed, "--workers", "1")
+        wait_for(run_dir, reports, process)
+        process.kill()
+        process.communicate()
+        assert status(run_dir)["state"] == "interrupted"
+    finish(start(killed, "--workers", "1"))
+    assert_whole(run_dir, trials=14)
+    assert results(run_dir) == results(whole / "runs" / "small")
+
+
+def test_a_sweep_is_whole_quiet_and_makes_one_worker_a_slot(tmp_path: Path) -> None:
+    project = write_project(tmp_path)
+    printed = finish(start(project, "--workers", "2", "--set", "max_epochs=30"))
+    run_dir = project / "runs" / "small"
+    assert_whole(run_dir, trials=14)
+    assert status(run_dir)["reports"] > 100
+    assert len(printed.splitlines()) < 40, printed
+    workers = {event.content["worker"] for event in journal.events(run_dir) if event.kind == "started"}
+    assert len(workers) == 2
+    finals = [trial for trial in history.of(run_dir).trials.values() if trial.trial.kind == "final"]
+    assert len({trial.trial.seed for trial in finals}) == len(finals) == 4
+    assert all(0.5 < trial.test["test_accuracy"] <= 1 for trial in finals)
+    assert all(not t.test for t in history.of(run_dir).trials.values() if t.trial.kind == "search")
+
+    again = finish(start(project, "--workers", "2", "--set", "max_epochs=30"))
+    assert len(history.of(run_dir).sessions) == 1, again
+
+    from orchestrator.tracking import mirror
+
+    counted = mirror.verify(run_dir)
+    assert counted["mlflow"] == counted["journal"]
+    assert counted["journal"]["children"] == 14
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
+    project = write_project(tmp_path, PIPELINE.replace("trials: 5", "trials: 500"))
+    process = start(project)
+    wait_for(project / "runs" / "small", 10, process)
+    process.send_signal(signal.SIGINT)
+    printed = finish(process, 130)
+    assert "Traceback" not in printed
+    assert "orchestrate sweep pipelines/small.yaml" in printed.splitlines()[-1]
+    assert status(project / "runs" / "small")["state"] == "interrupted"
+
+
+def test_diverging_trials_are_recorded_and_the_sweep_goes_on(tmp_path: Path) -> None:
+    space = SPACE.replace("low: 1.0e-3, high: 1.0e-1", "low: 1.0e-3, high: 1.0e+9")
+    project = write_project(tmp_path, PIPELINE.replace("sizes: [xs, s]", "sizes: [xs]"), space)
+    finish(start(project, "--set", "trials=10", "--set", "optimizer_note=1"), 2)
+    finish(start(project, "--set", "trials=10", "--set", "sampler.name=random"))
+    told = status(project / "runs" / "small")
+    assert told["state"] == "finished"
+    assert told["trials"]["diverged"] >= 1
+    assert told["trials"]["failed"] == 0
+    assert json.dumps(told)
+
+
+@pytest.mark.parametrize("field", ["seed", "trials"])
+def test_a_specification_changed_under_an_unfinished_sweep_is_refused(tmp_path: Path, field: str) -> None:
+    project = write_project(tmp_path)
+    process = start(project)
+    wait_for(project / "runs" / "small", 1, process)
+    process.kill()
+    process.communicate()
+    before = len(journal.events(project / "runs" / "small"))
+    printed = finish(start(project, "--set", f"{field}=7"), 2)
+    assert f"'{field}'" in printed.splitlines()[-1] and "--fresh" in printed.splitlines()[-1]
+    assert len(journal.events(project / "runs" / "small")) == before
