@@ -106,7 +106,7 @@ def fit(law: Law | str, points: Points, options: FitOptions | None = None) -> Fi
     model = Model.over(law, points, options.objective)
     starts = first_guesses(model, options)
     solution = solve(model.problem, starts, points.row_weights, iterations=options.iterations)
-    solution = polished(model, solution)
+    solution = polished(model, replace(solution, theta=ordered(law, solution.theta)))
     best = int(np.argmin(solution.objective))
     theta = solution.theta[best]
     spread, condition = identify.covariance(model, theta)
@@ -134,6 +134,17 @@ def polished(model: Model, solution: Solution) -> Solution:
     thetas, objectives = solution.theta.copy(), solution.objective.copy()
     thetas[best], objectives[best] = theta, objective
     return replace(solution, theta=thetas, objective=objectives)
+
+
+def ordered(law: Law, theta: Array) -> Array:
+    """`theta` [batch, p] with interchangeable groups (two breaks) in rising order of their first parameter."""
+    if not law.interchangeable:
+        return theta
+    places = np.array([[law.names.index(name) for name in group] for group in law.interchangeable])
+    theta = theta.copy()
+    rank = np.argsort(theta[:, places[:, 0]], axis=1, kind="stable")
+    theta[:, places] = np.take_along_axis(theta[:, places], rank[:, :, None], axis=1)
+    return theta
 
 
 def bootstrap_draws(made: Fit, options: FitOptions) -> Array:
@@ -167,14 +178,18 @@ def distinct_minima(model: Model, solution: Solution, errors: Array) -> tuple[Mi
 def judge(made: Fit) -> tuple[str, list[str]]:
     """The status and its reasons, the gravest first."""
     model, solution = made.model, made.starts
+    lacking = identify.missing_from_rows(model)
+    if lacking:
+        return "unidentified", lacking
     best = int(np.argmin(solution.objective))
     if not np.isfinite(made.objective) or not solution.stationary[best]:
+        if np.isfinite(made.objective) and made.condition > identify.CONDITION:
+            return "unidentified", [valley_sentence(made)]
         return "not_converged", [
             f"the solver stopped after {int(solution.iterations[best])} steps at a point that is not stationary"
             f"{'' if solution.moved[best] else ', which is its start'}: allow more steps or starts"
         ]
-    lacking = identify.missing_from_rows(model)
-    lacking += mixed_runs(made)
+    lacking = mixed_runs(made)
     if lacking:
         return "unidentified", lacking
     edge = at_bounds(made)
@@ -232,9 +247,13 @@ def floor_is_idle(made: Fit, j: int) -> bool:
     return gain < identify.LIKELIHOOD_STEP
 
 
+def valley_sentence(made: Fit) -> str:
+    return f"the law's parameters trade off against each other along a flat valley (condition number {made.condition:.1e})"
+
+
 def weak_exponents(made: Fit) -> list[str]:
     if made.condition > identify.CONDITION:
-        return [f"the law's parameters trade off against each other (condition number {made.condition:.1e})"]
+        return [valley_sentence(made)]
     said = []
     for name in made.law.exponents:
         j = made.law.names.index(name)

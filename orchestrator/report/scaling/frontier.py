@@ -120,7 +120,10 @@ def budgets_of(points: Points) -> list[np.ndarray]:
     order = np.argsort(points.cost, kind="stable")
     breaks = np.flatnonzero(np.diff(np.log(points.cost[order])) > 0.02) + 1
     groups = np.split(order, breaks)
-    return [group for group in groups if len(np.unique(points.columns["N"][group])) >= 4]
+    return [
+        group for group in groups
+        if len(np.unique(points.columns["N"][group])) >= 4 and np.ptp(np.log(points.cost[group])) < 0.1
+    ]  # fmt: skip
 
 
 def best_of_sizes(points: Points, rows: np.ndarray) -> tuple[Array, Array]:

@@ -77,6 +77,7 @@ class Law:
     linear: frozenset[str] = frozenset()
     target: str = "loss"
     draw: Draw | None = None
+    interchangeable: tuple[tuple[str, ...], ...] = ()  # groups that may swap places: ordered by the first of each
     within_run: bool = False  # a curve within one run: its rows need not come from many runs
 
     @property

@@ -73,6 +73,7 @@ def broken(v: str, breaks: int) -> Law:
     return Law(
         f"broken_{breaks}", text, (v,), tuple(parameters), "Caballero et al. 2023, arXiv 2210.14891", formula,
         shifts=shifts, variables={v: column(v)}, draw=draw,
+        interchangeable=tuple((f"d{i}", f"c{i}", f"f{i}") for i in numbers) if breaks > 1 else (),
     )  # fmt: skip
 
 

@@ -1,0 +1,241 @@
+"""Families on one law: shared or separate exponents, compute-equivalent gain, crossover, plain ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+from orchestrator.errors import UserError
+from orchestrator.report.scaling import identify
+from orchestrator.report.scaling.derivative import Array, Form, log_sum
+from orchestrator.report.scaling.fit import Fit, FitOptions, fit
+from orchestrator.report.scaling.law import Columns, Law
+from orchestrator.report.scaling.points import Points
+
+BOOTSTRAP = 200
+COMMON = 0.05  # relative difference of size within which two families count as having a size in common
+
+
+@dataclass(frozen=True)
+class Interval:
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """B against A: `gain` is how many times A's cost B needs for A's loss at `cost` (above 1: B needs more)."""
+
+    a: str
+    b: str
+    cost: float
+    gain: Interval
+    crossover: Interval
+    crossover_probability: float  # share of resamples in which the order changes within the data and a decade beyond
+    a_better: float  # share of resamples in which A has the lower loss at `cost`
+    verdict: str
+
+
+def shared_exponents(law: Law, families: tuple[str, ...]) -> Law:
+    """`law` with coefficients and floors of each family and exponents common to all; for sums of powers."""
+    if not law.terms:
+        raise UserError(f"law {law.name}: exponents can be shared only in a sum of powers")
+    exponents = tuple(parameter for parameter in law.parameters if parameter.role == "exponent")
+    own = [parameter for parameter in law.parameters if parameter.role != "exponent"]
+    parameters = exponents + tuple(replace(p, name=f"{p.name}[{family}]") for family in families for p in own)
+
+    def formula(p: Mapping[str, Form], x: Mapping[str, Array]) -> Form:
+        logs = []
+        for term in law.terms:
+            # every row belongs to one family, so the sum of indicator × coefficient is that family's coefficient
+            parts = [p[f"{term.coefficient}[{family}]"] * x[f"is {family}"] for family in families]
+            total = parts[0]
+            for part in parts[1:]:
+                total = total + part
+            for variable, power in term.powers.items():
+                total = total + p[power] * (term.sign * x[variable])
+            logs.append(total)
+        return log_sum(*logs) if len(logs) > 1 else logs[0]
+
+    indicators = {f"is {family}": indicator(number) for number, family in enumerate(families, start=1)}
+    shifts = {f"{name}[{family}]": shift for name, shift in law.shifts.items() for family in families}
+    return replace(
+        law, name=f"{law.name} (shared exponents)", parameters=parameters, formula=formula, terms=(), shifts=shifts,
+        variables={**law.variables, **indicators}, linear=law.linear | frozenset(indicators), draw=None,
+    )  # fmt: skip
+
+
+def indicator(number: int) -> Callable[[Columns], Array]:
+    return lambda columns: (columns["family"] == number).astype(float)
+
+
+def fit_shared(law: Law, points: Points, group: np.ndarray, separate: Mapping[str, Fit], options: FitOptions) -> Fit:
+    """The shared-exponent fit, begun from each family's own exponents."""
+    families = tuple(separate)
+    joined = shared_exponents(law, families)
+
+    def draw(rng: np.random.Generator, x: Mapping[str, Array], loss: Array) -> dict[str, float]:
+        chosen = separate[families[int(rng.integers(len(families)))]]
+        start = {name: float(chosen.theta[law.names.index(name)]) for name in law.exponents}
+        for family, own in separate.items():
+            # each family is centred on its own rows: carry its coefficients over to the common centre
+            theta = own.model.natural_map()[0] @ own.theta + own.model.natural_map()[1]
+            common = dict(zip(law.names, theta, strict=True))
+            for p in law.parameters:
+                if p.role != "exponent":
+                    moved = sum(
+                        (-1.0 if str(amount).startswith("-") else 1.0)
+                        * common[str(amount).lstrip("-")] * float(np.mean(np.log(law.variables[v](points.columns))))
+                        for amount, v in law.shifts.get(p.name, ())
+                    )  # fmt: skip
+                    start[f"{p.name}[{family}]"] = common[p.name] - moved + rng.normal(0.0, 0.05)
+        return start
+
+    numbered = replace(points, columns={**points.columns, "family": 1.0 + np.searchsorted(families, group)})
+    return fit(replace(joined, draw=draw), numbered, replace(options, starts=8, bootstrap=0))
+
+
+def frontier_loss(made: Fit, costs: Array, theta: Array | None = None) -> Array:
+    """Log of the lowest loss [batch, costs] that the law gives at each cost, over all sizes where it has N and D."""
+    theta = made.theta[None] if theta is None else theta
+    law = made.law
+    if set(law.columns) == {"N", "D"}:
+        grid = np.geomspace(made.points.columns["N"].min() / 30.0, made.points.columns["N"].max() * 30.0, 61)
+        sizes, budgets = (part.ravel() for part in np.meshgrid(grid, costs))
+        value, _ = made.model.log_loss(theta, {"N": sizes, "D": budgets / (6.0 * sizes)})
+        return value.reshape(len(theta), len(costs), len(grid)).min(axis=2)
+    if len(law.columns) == 1:
+        return made.model.log_loss(theta, {law.columns[0]: costs})[0]
+    raise UserError(f"law {law.name}: families are compared on laws of N and D, or of one variable")
+
+
+def cost_axis(made: Fit) -> Array:
+    """What a family's points cost, in the unit that `frontier_loss` reads."""
+    if set(made.law.columns) == {"N", "D"}:
+        return 6.0 * made.points.columns["N"] * made.points.columns["D"]
+    return made.points.columns[made.law.columns[0]]
+
+
+def compare_pair(a: str, b: str, fits: Mapping[str, Fit]) -> Pair:
+    """Compute-equivalent gain of A over B at the largest cost common to both, and where their curves cross."""
+    low = max(cost_axis(fits[a]).min(), cost_axis(fits[b]).min())
+    cost = float(min(cost_axis(fits[a]).max(), cost_axis(fits[b]).max()))
+    grid = np.geomspace(low, 10.0 * cost, 41) if low < cost else np.geomspace(cost / 10, cost * 10, 41)
+    reach = np.geomspace(cost * 1e-4, cost * 1e4, 161)
+    theta = [np.concatenate([fits[name].theta[None], draws_of(fits[name])]) for name in (a, b)]
+    at_cost = [frontier_loss(fits[name], np.array([cost]), t)[:, 0] for name, t in zip((a, b), theta, strict=True)]
+    curve_b = frontier_loss(fits[b], reach, theta[1])
+    gains = np.array([
+        np.exp(np.interp(-level, -curve, np.log(reach), left=np.nan, right=np.inf)) / cost
+        for level, curve in zip(at_cost[0], np.minimum.accumulate(curve_b, axis=1), strict=True)
+    ])  # fmt: skip
+    differences = frontier_loss(fits[a], grid, theta[0]) - frontier_loss(fits[b], grid, theta[1])
+    crossings = np.array([first_crossing(grid, row) for row in differences])
+    inside = np.isfinite(crossings)
+    level = fits[a].options.level
+    gain = interval(gains[1:], gains[0], level)
+    crossing = interval(crossings[inside], crossings[0], level) if inside[1:].mean() > 0.05 else Interval(None, None, None)
+    return Pair(
+        a, b, cost, gain, crossing, float(inside[1:].mean()), float(np.mean(at_cost[0][1:] < at_cost[1][1:])),
+        gain_verdict(a, b, gain),
+    )  # fmt: skip
+
+
+def gain_verdict(a: str, b: str, gain: Interval) -> str:
+    if gain.low is not None and gain.low > 1.0:
+        return f"{b} needs more compute than {a} for the same loss"
+    if gain.high is not None and gain.high < 1.0:
+        return f"{a} needs more compute than {b} for the same loss"
+    return f"cannot tell {a} and {b} apart at this cost"
+
+
+def draws_of(made: Fit) -> Array:
+    if made.draws is None:
+        raise ValueError("families are compared on resamples: fit with bootstrap")
+    return made.draws
+
+
+def first_crossing(grid: Array, difference: Array) -> float:
+    """The cost at which the sign of `difference` changes first, nan where it never does."""
+    signs = np.flatnonzero(np.diff(np.sign(difference)) != 0)
+    if not len(signs):
+        return float("nan")
+    i = int(signs[0])
+    share = difference[i] / (difference[i] - difference[i + 1])
+    return float(np.exp(np.log(grid[i]) + share * (np.log(grid[i + 1]) - np.log(grid[i]))))
+
+
+def interval(draws: Array, value: float, level: float) -> Interval:
+    """Quantiles of the draws; an end beyond the reach of the curves is None."""
+    known = draws[~np.isnan(draws)]
+    if not len(known):
+        return Interval(finite(value), None, None)
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2], method="nearest")
+    return Interval(finite(value), finite(low), finite(high))
+
+
+def finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def plain_ranking(points: Points, group: np.ndarray) -> dict[str, object]:
+    """The best loss of each family at the largest size that all of them ran: no law, no extrapolation."""
+    name = next((name for name in ("N", "C", "D", "T") if name in points.columns), next(iter(points.columns)))
+    values = points.columns[name]
+    families = sorted(set(group.tolist()))
+    for size in sorted(set(values.tolist()), reverse=True):
+        near = np.abs(np.log(values / size)) <= COMMON
+        if all((near & (group == family)).any() for family in families):
+            rows = [
+                {"family": family, "loss": float(points.loss[near & (group == family)].min()),
+                 "rows": int((near & (group == family)).sum())}
+                for family in families
+            ]  # fmt: skip
+            return {"column": name, "size": float(size), "ranking": sorted(rows, key=lambda row: float(str(row["loss"])))}
+    return {"column": name, "size": None, "ranking": [], "note": f"no {name} is common to all families within {COMMON:.0%}"}
+
+
+def compare_families(law: Law, points: Points, group: np.ndarray, options: FitOptions | None = None) -> dict[str, object]:
+    """Everything about families on one law; `group` [rows] names the family of each row."""
+    options = options or FitOptions()
+    group = np.asarray(group, dtype=str)
+    families = sorted(set(group.tolist()))
+    if len(families) < 2:
+        raise UserError(f"group: one family ({families[0]}): at least two are compared")
+    repeats = options.bootstrap or BOOTSTRAP
+    fits, failed = {}, {}
+    for family in families:
+        try:
+            fits[family] = fit(law, points.rows(group == family), replace(options, bootstrap=repeats))
+        except UserError as error:
+            failed[family] = str(error)
+    pairs = [compare_pair(a, b, fits) for a, b in combinations(fits, 2)] if comparable(law) else []
+    made: dict[str, object] = {"families": fits, "failed": failed, "pairs": pairs, "ranking": plain_ranking(points, group)}
+    if law.terms and len(fits) > 1:
+        kept = np.isin(group, list(fits))
+        made["shared"] = shared_verdict(law, points.rows(kept), group[kept], fits, options)
+    return made
+
+
+def comparable(law: Law) -> bool:
+    return set(law.columns) == {"N", "D"} or len(law.columns) == 1
+
+
+def shared_verdict(
+    law: Law, points: Points, group: np.ndarray, fits: Mapping[str, Fit], options: FitOptions
+) -> dict[str, object]:
+    """The shared-exponent fit and whether separate exponents fit better than chance would."""
+    from scipy.stats import chi2
+
+    shared = fit_shared(law, points, group, fits, options)
+    apart = sum(made.objective for made in fits.values())
+    rows = sum(identify.effective_rows(made.model, made.theta) for made in fits.values())
+    gain = identify.evidence(shared.model, shared.objective, apart, rows)
+    freedom = (len(fits) - 1) * len(law.exponents)
+    probability = float(chi2.sf(max(gain, 0.0), freedom))
+    verdict = "the exponents differ" if probability < 0.05 else "the data do not tell the exponents apart"
+    return {"fit": shared, "p_value": probability, "verdict": verdict, "objective": shared.objective, "separate": apart}
