@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator
@@ -69,7 +70,7 @@ def run(planned: Plan, options: Options, say: Console) -> str:
     run_dir = options.runs / planned.spec.name
     if _is_finished(run_dir, planned, options, say):
         _write_plan(run_dir, planned)
-        mirror.wait(mirror.start(run_dir))
+        _catch_up(mirror.start(run_dir), run_dir, say)
         return FINISHED
     writer = journal.Writer(run_dir)
     try:
@@ -90,7 +91,7 @@ def run(planned: Plan, options: Options, say: Console) -> str:
         writer.close()
     if state == FINISHED:
         _write_plan(run_dir, planned)
-        mirror.wait(copying)
+        _catch_up(copying, run_dir, say)
     return state
 
 
@@ -108,6 +109,16 @@ def _drive(engine: Engine, planned: Plan, slots: tuner.Slots, run_dir: Path, say
         return
     with _sigterm_as_sigint(), Progress(run_dir, planned.trials, say), contextlib.suppress(KeyboardInterrupt):
         tuner.run(engine, slots, context)
+
+
+def _catch_up(copying: subprocess.Popen[bytes], run_dir: Path, say: Console) -> None:
+    if not mirror.wait(copying):
+        say.print(
+            f"MLflow does not hold all of it yet (see {run_dir / mirror.LOG}); nothing is lost: the journal has it. "
+            f"To copy the rest: python -m orchestrator.tracking.mirror {run_dir}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _is_finished(run_dir: Path, planned: Plan, options: Options, say: Console) -> bool:
