@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import fcntl
 import logging
+import math
 import os
 import select
 import subprocess
@@ -33,7 +34,7 @@ NICENESS = 10
 
 LOOK_SECONDS = 0.25  # between looks at the journal
 WRITE_SECONDS = 2.0  # between writes to MLflow: the longer, the more a batch holds
-LONGEST_PAUSE_SECONDS = 60.0  # between attempts to reach a tracker that is down
+LONGEST_PAUSE_SECONDS = 30.0  # between attempts to reach a tracker that is down
 GIVE_UP_SECONDS = 120.0  # of attempts after the sweep is over
 FAILURES_IN_A_ROW = 3  # of trials, before the rest is left for the next attempt
 
@@ -164,48 +165,44 @@ class Mirror:
 
 
 def follow(run_dir: Path, is_over: Callable[[], bool]) -> bool:
-    """Mirror until `is_over`, or a session is closed from now on; whether everything was written.
+    """Mirror until `is_over`, or until a session is closed from now on; whether everything was written.
 
     Errors are logged, one line each time they change, and the attempt is made again after a while.
     """
-    mirror: Mirror | None = None
-    trouble, pause, next_write, give_up = "", 1.0, 0.0, float("inf")
-    closed_before: int | None = None
-    while True:
+    mirror = Mirror(run_dir)
+    closed_before = mirror.closed
+    trouble, pause, next_write, give_up = "", 1.0, 0.0, math.inf
+    while time.monotonic() < give_up:
         # Asked first: what the driver wrote before it left is then read below.
         leaving = is_over()
+        mirror.read()
+        last = leaving or mirror.closed > closed_before
+        if last and give_up == math.inf:
+            give_up = time.monotonic() + GIVE_UP_SECONDS
+            next_write = 0.0
+        if time.monotonic() < next_write:
+            time.sleep(LOOK_SECONDS)
+            continue
         try:
-            if mirror is None:
-                mirror = Mirror(run_dir)
-                closed_before = mirror.closed if closed_before is None else closed_before
-            mirror.read()
-            last = leaving or mirror.closed > closed_before
-            if last:
-                give_up = min(give_up, time.monotonic() + GIVE_UP_SECONDS)
-            if time.monotonic() >= next_write or (last and not trouble):
-                mirror.write(leaving=leaving)
-                if trouble:
-                    _log.warning("MLflow answers again")
-                trouble, pause = "", 1.0
-                next_write = time.monotonic() + WRITE_SECONDS
-                if last:
-                    return True
-        except UserError:
-            raise
+            mirror.write(leaving=leaving)
         except Exception as error:
-            said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:300]
+            said = f"{type(error).__name__}: {error}".splitlines()[0][:300]
             if said != trouble:
-                _log.warning("MLflow can't be written to; trying on (%s)", said)
+                _log.warning("MLflow can't be written to, trying on (%s)", said)
             trouble = said
-            if mirror is not None:
-                mirror.close()
-                mirror = None
+            mirror.close()
+            mirror = Mirror(run_dir)
             next_write = time.monotonic() + pause
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS if give_up == float("inf") else 5.0)
-        if time.monotonic() > give_up:
-            _log.error("gave up: MLflow does not hold this sweep yet; python -m orchestrator.tracking.mirror %s", run_dir)
-            return False
-        time.sleep(LOOK_SECONDS)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            continue
+        if trouble:
+            _log.warning("MLflow answers again")
+        trouble, pause, next_write = "", 1.0, time.monotonic() + WRITE_SECONDS
+        if last:
+            mirror.close()
+            return True
+    _log.error("gave up; to write the rest: python -m orchestrator.tracking.mirror %s", run_dir)
+    return False
 
 
 @contextlib.contextmanager

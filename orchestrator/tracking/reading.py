@@ -20,9 +20,8 @@ STATUS: Mapping[str, str] = {
     records.DIVERGED: "FAILED",
     records.FAILED: "FAILED",
 }
-RUN_TAG, TRIAL_TAG, STATUS_TAG, EPOCHS_TAG = (
-    f"orchestrator.{name}" for name in ("run", "trial", "status", "epochs")
-)
+RUN_TAG, TRIAL_TAG = "orchestrator.run", "orchestrator.trial"
+STATUS_TAG, EPOCHS_TAG = "orchestrator.status", "orchestrator.epochs"
 LONGEST_TAG = 5000
 
 

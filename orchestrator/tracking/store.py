@@ -20,6 +20,7 @@ SQLITE = "sqlite:///"
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_CONFIGURE_LOGGING": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "GIT_PYTHON_REFRESH": "quiet",
     # A retried "create a run" can create two; whoever calls retries, and looks first.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",

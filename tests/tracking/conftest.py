@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 
 from orchestrator import history, journal, records
 from orchestrator.engine import Engine
@@ -134,6 +135,10 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
     runs = tmp_path_factory.mktemp("empty")
     store.connect(runs)
+    engine = sqlalchemy.create_engine(f"{store.SQLITE}{runs / store.DATABASE}")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    engine.dispose()
     return (runs / store.DATABASE).read_bytes()
 
 
