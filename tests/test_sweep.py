@@ -3,65 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from projects import PIPELINE, SPACE, finish, start, write_project
 
 from orchestrator import history, journal
 from orchestrator.status import status
-
-SPACE = """
-family: mlp
-parameters:
-  learning_rate: {type: float, low: 1.0e-3, high: 1.0e-1, log: true}
-  batch_size: {type: choice, values: [32, 64]}
-  optimizer: {type: choice, values: [sgd, adam]}
-  momentum: {type: float, low: 0.5, high: 0.95, when: {optimizer: [sgd]}}
-"""
-
-PIPELINE = """
-name: small
-data: digits
-families: [mlp]
-sizes: [xs, s]
-data_fractions: [0.5]
-metric: validation_accuracy
-trials: 5
-finalists: 2
-max_epochs: 6
-"""
-
-
-def write_project(folder: Path, pipeline: str = PIPELINE, space: str = SPACE) -> Path:
-    (folder / "search_spaces").mkdir(parents=True)
-    (folder / "pipelines").mkdir()
-    (folder / "search_spaces" / "mlp.yaml").write_text(space)
-    (folder / "pipelines" / "small.yaml").write_text(pipeline)
-    return folder
-
-
-def start(folder: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "orchestrator.cli", "sweep", "pipelines/small.yaml", *options]
-    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
-    return subprocess.Popen(
-        command,
-        cwd=folder,
-        env={**environment, "PYTHONPATH": str(Path(__file__).parents[1])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen[str], code: int = 0) -> str:
-    printed, _ = process.communicate(timeout=240)
-    assert process.returncode == code, printed
-    return printed
 
 
 def results(run_dir: Path) -> dict[str, list[dict[str, object]]]:
