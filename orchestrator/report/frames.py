@@ -1,16 +1,17 @@
-"""Runs as tables: the one place where the report meets the journal."""
+"""Runs as tables: the one place where the report meets the journal's history."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from orchestrator import journal
+from orchestrator import history
 from orchestrator.errors import UserError
 from orchestrator.records import CELLS, COMPLETE, FINAL, REPORTS, SIZES, TRIALS
 
@@ -19,8 +20,22 @@ Tables = Mapping[str, Sequence[Mapping[str, Any]]]
 
 # Metrics that are better when larger; losses and errors are better when smaller.
 LARGER_IS_BETTER = ("accuracy", "r2", "f1", "auc", "balanced_accuracy", "top5_accuracy")
-NUMERIC = ("data_fraction", "value", "best_validation_loss", "params", "flops", "seconds", "epochs", "best_epoch",
-           "test", "test_sd", "best", "samples", "started", "ended")
+NUMERIC = (
+    "data_fraction",
+    "value",
+    "best_validation_loss",
+    "params",
+    "flops",
+    "seconds",
+    "epochs",
+    "best_epoch",
+    "test",
+    "test_sd",
+    "best",
+    "samples",
+    "started",
+    "ended",
+)
 
 
 @dataclass(frozen=True)
@@ -47,12 +62,27 @@ class Frames:
         """The data card; all sweeps of one report share it."""
         return data_card(self.headers[0])
 
-    @property
+    @cached_property
     def hyperparameters(self) -> tuple[str, ...]:
-        """Names of what the search varied, in the order of first appearance."""
-        names = [column for column in self.trials.columns if column.startswith("config.")]
-        varied = [name for name in names if self.trials[name].map(str).nunique() > 1]
-        return tuple(name.removeprefix("config.") for name in varied)
+        """Names of what the search varies, in the order of the search spaces."""
+        spaces = [space for header in self.headers for space in header.get("spaces", {}).values()]
+        return tuple(dict.fromkeys(name for space in spaces for name in space))
+
+    def is_choice(self, hyperparameter: str) -> bool:
+        """Whether it is one of a list of values, by the search spaces."""
+        return any(
+            space.get(hyperparameter, {}).get("type") == "choice"
+            for header in self.headers
+            for space in header.get("spaces", {}).values()
+        )
+
+    def is_log(self, hyperparameter: str) -> bool:
+        """Whether some search space draws it on a logarithmic scale."""
+        return any(
+            space.get(hyperparameter, {}).get("log")
+            for header in self.headers
+            for space in header.get("spaces", {}).values()
+        )
 
     @property
     def finals(self) -> pd.DataFrame:
@@ -72,7 +102,8 @@ class Frames:
 
 def read_run(folder: Path) -> tuple[Header, Tables]:
     """Header and tables of one run."""
-    return journal.header(folder), journal.tables(folder)
+    told = history.of(folder)
+    return history.header(told), history.tables(told)
 
 
 def read(folders: Sequence[Path]) -> Frames:
@@ -90,7 +121,8 @@ def read(folders: Sequence[Path]) -> Frames:
         parts.append(_qualified(tables, str(header["name"])) if len(folders) > 1 else tables)
     _check_comparable(headers, folders)
     frames = {name: [row for part in parts for row in part[name]] for name in ("trials", "reports", "cells")}
-    trials = _with_config(_frame(frames["trials"], TRIALS))
+    searched = [name for header in headers for space in header.get("spaces", {}).values() for name in space]
+    trials = _with_config(_frame(frames["trials"], TRIALS), searched)
     cells = _frame(frames["cells"], CELLS)
     metric, direction = metric_of(headers[0])
     return Frames(
@@ -98,8 +130,9 @@ def read(folders: Sequence[Path]) -> Frames:
         reports=_frame(frames["reports"], REPORTS),
         cells=_ordered(cells),
         headers=tuple(headers),
-        families=_in_order([name for header in headers for name in header["spec"].get("families", ())],
-                           trials["family"]),
+        families=_in_order(
+            [name for header in headers for name in header["spec"].get("families", ())], trials["family"]
+        ),
         sizes=_in_order(SIZES, trials["size"]),
         fractions=tuple(sorted(float(fraction) for fraction in trials["data_fraction"].unique())),
         metric=metric,
@@ -108,7 +141,33 @@ def read(folders: Sequence[Path]) -> Frames:
 
 
 def data_card(header: Header) -> Mapping[str, Any]:
-    return header.get("card") or header.get("data") or {}
+    card: Mapping[str, Any] = header.get("card") or {}
+    return card
+
+
+def provenance(header: Header) -> dict[str, Any]:
+    """`versions` (package → version), `commit`, `dirty`, `workers`, `hosts`, `cores`; None where nobody noted it."""
+    lineage = {**header, **(header.get("lineage") or {})}
+    git = lineage.get("git") if isinstance(lineage.get("git"), Mapping) else {}
+    sessions = [one for one in header.get("sessions") or () if isinstance(one, Mapping)]
+    workers = {one["workers"] for one in sessions if one.get("workers")}
+    hosts = {str(one["host"]) for one in sessions if one.get("host")}
+    cores = lineage.get("cores") or lineage.get("host_cores") or lineage.get("cpus")
+    return {
+        "versions": lineage.get("versions") or lineage.get("packages") or {},
+        "commit": lineage.get("git_commit") or lineage.get("commit") or git.get("commit"),
+        "dirty": lineage.get("git_dirty") or lineage.get("dirty") or git.get("dirty"),
+        "workers": max(workers) if workers else None,
+        "hosts": sorted(hosts),
+        "cores": cores,
+        "sessions": len(sessions),
+        "wall": sum(
+            max(0.0, float(one.get("left") or header.get("ended") or one["began"]) - float(one["began"]))
+            for one in sessions
+            if one.get("began")
+        )
+        or None,
+    }
 
 
 def metric_of(header: Header) -> tuple[str, str]:
@@ -123,8 +182,10 @@ def _check_comparable(headers: Sequence[Header], folders: Sequence[Path]) -> Non
         if data_card(header).get("fingerprint") != data_card(first).get("fingerprint"):
             raise UserError(f"{folder}: its data are not those of {folders[0]}; write one report for each data set")
         if metric_of(header) != metric_of(first):
-            raise UserError(f"{folder}: its metric is {metric_of(header)[0]}, that of {folders[0]} is "
-                            f"{metric_of(first)[0]}; write one report for each")
+            raise UserError(
+                f"{folder}: its metric is {metric_of(header)[0]}, that of {folders[0]} is "
+                f"{metric_of(first)[0]}; write one report for each"
+            )
     names = [str(header["name"]) for header in headers]
     if len(set(names)) < len(names):
         raise UserError(f"{folders[-1]}: two of the sweeps have the same name; valid: sweeps with different names")
@@ -149,19 +210,25 @@ def _frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.Data
     return frame
 
 
-def _with_config(trials: pd.DataFrame) -> pd.DataFrame:
-    """Add `config.<key>` columns from the JSON text; a hyperparameter that a trial lacks is None."""
+def _with_config(trials: pd.DataFrame, searched: Sequence[str]) -> pd.DataFrame:
+    """Add a `config.<key>` column for each hyperparameter that is searched; one that a trial lacks is None."""
     plain = trials[[name for name in trials.columns if not name.startswith("config.")]]
     configs = [json.loads(text) if isinstance(text, str) else {} for text in trials["config"]]
-    keys = dict.fromkeys(key for config in configs for key in config)
-    columns = {f"config.{key}": pd.Series([config.get(key) for config in configs], dtype=object) for key in keys}
+    columns = {
+        f"config.{key}": pd.Series([config.get(key) for config in configs], dtype=object)
+        for key in dict.fromkeys(searched)
+    }
     return pd.concat([plain, pd.DataFrame(columns, index=plain.index)], axis=1)
 
 
 def _ordered(cells: pd.DataFrame) -> pd.DataFrame:
     rank = cells["size"].map({size: place for place, size in enumerate(SIZES)})
-    return (cells.assign(_rank=rank).sort_values(["family", "_rank", "data_fraction", "cell"], kind="stable")
-            .drop(columns="_rank").reset_index(drop=True))
+    return (
+        cells.assign(_rank=rank)
+        .sort_values(["family", "_rank", "data_fraction", "cell"], kind="stable")
+        .drop(columns="_rank")
+        .reset_index(drop=True)
+    )
 
 
 def _in_order(listed: Sequence[str], present: pd.Series) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ hyperparameter alone, not interactions. A permutation test tells what chance alo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,10 @@ CHANCE = 0.05
 
 @dataclass(frozen=True)
 class Influence:
-    """`share` in [0, 1], None with too few trials; `p` is the share of shuffles that did as well."""
+    """`share` in [0, 1]; `p` is the share of shuffles that did as well, times the number of hyperparameters looked at.
+
+    Both are None with too few trials.
+    """
 
     family: str
     hyperparameter: str
@@ -56,9 +59,14 @@ def influences(frames: Frames) -> list[Influence]:
     found: list[Influence] = []
     for family in frames.families:
         rows = trials[trials["family"] == family]
-        entries = [_influence(family, name, rows) for name in frames.hyperparameters
-                   if rows[f"config.{name}"].map(str).nunique() > 1]
-        found += sorted(entries, key=lambda entry: (-1 if entry.share is None else entry.share), reverse=True)
+        entries = [
+            _influence(family, name, rows)
+            for name in frames.hyperparameters
+            if rows[f"config.{name}"].map(str).nunique() > 1
+        ]
+        looked_at = sum(entry.p is not None for entry in entries)
+        entries = [replace(entry, p=entry.p and min(1.0, entry.p * looked_at)) for entry in entries]
+        found += sorted(entries, key=lambda entry: -1 if entry.share is None else entry.share, reverse=True)
     return found
 
 

@@ -94,8 +94,9 @@ def compare(ahead: Standing, behind: Standing, confidence: float) -> Comparison:
     return Comparison(ahead.family, behind.family, difference, interval)
 
 
-def welch(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray,
-          confidence: float) -> tuple[float, float] | None:
+def welch(
+    a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray, confidence: float
+) -> tuple[float, float] | None:
     """Interval of mean(a) − mean(b). None where a spread is unknown: one seed, or seeds that all agree to the bit."""
     if min(len(a), len(b)) < 2:
         return None
@@ -120,5 +121,12 @@ def _standing(frames: Frames, family: str, column: str) -> Standing | None:
     best = str(by_validation.idxmax() if frames.direction == "max" else by_validation.idxmin())
     rows: pd.DataFrame = finals[finals["cell"] == best].sort_values("number")
     first = rows.iloc[0]
-    return Standing(family, best, str(first["size"]), float(first["data_fraction"]), tuple(rows[column].astype(float)),
-                    tuple(rows["trial"]), tuple(int(seed) for seed in rows["seed"]))
+    return Standing(
+        family,
+        best,
+        str(first["size"]),
+        float(first["data_fraction"]),
+        tuple(rows[column].astype(float)),
+        tuple(rows["trial"]),
+        tuple(int(seed) for seed in rows["seed"]),
+    )

@@ -30,10 +30,16 @@ def short(value: float | None, unit: str = "") -> str:
     return f"{_three(value)}{THIN}{unit}" if unit else _three(value)
 
 
+def tick(value: float) -> str:
+    """A number along an axis: 1 k, 2.5 M."""
+    figures, *prefix = short(value).split(THIN)
+    return THIN.join([figures.rstrip("0").rstrip(".") if "." in figures else figures, *prefix])
+
+
 def _three(value: float) -> str:
-    digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
-    text = f"{value:.{min(digits, 4)}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    # Rounded first: 0.9996 has as many digits before the point as 1.00.
+    digits = max(0, 2 - math.floor(math.log10(abs(float(f"{value:.2e}"))))) if value else 0
+    return f"{value:.{min(digits, 4)}f}"
 
 
 def flop(value: float | None) -> str:
@@ -49,9 +55,10 @@ def number(value: float | None, digits: int = 4) -> str:
         return "∞" if value > 0 else "−∞"
     if value != 0 and not 1e-3 <= abs(value) < 1e6:
         mantissa, exponent = f"{value:.{max(digits - 2, 0)}e}".split("e")
-        return f"{mantissa}·10{_superscript(int(exponent))}".replace("-", "−")
+        power = f"10{_superscript(int(exponent))}"
+        return (power if float(mantissa) == 1 else f"{mantissa}·{power}").replace("-", "−")
     digits_after = max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value else 0
-    return f"{value:,.{min(digits_after, digits)}f}".replace("-", "−")
+    return f"{value:,.{digits_after}f}".replace("-", "−")
 
 
 def setting(value: Any) -> str:
@@ -61,7 +68,8 @@ def setting(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return number(value, 3)
+        figures = number(value, 3)
+        return figures.rstrip("0").rstrip(".") if "." in figures and "·" not in figures else figures
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
@@ -77,12 +85,13 @@ def duration(seconds: float | None) -> str:
     """2 h 05 min, 3 min 20 s, 4.2 s."""
     if seconds is None or missing(seconds):
         return NOTHING
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.3g}{THIN}s"
-    minutes = round(seconds / 60) if seconds >= 3600 else int(seconds // 60)
-    if seconds >= 3600:
-        return f"{minutes // 60}{THIN}h {minutes % 60:02d}{THIN}min"
-    return f"{minutes}{THIN}min {int(seconds % 60):02d}{THIN}s"
+    if seconds < 3599.5:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes}{THIN}min {rest:02d}{THIN}s"
+    hours, rest = divmod(round(seconds / 60), 60)
+    return f"{hours}{THIN}h {rest:02d}{THIN}min"
 
 
 def listing(words: Sequence[str], last: str = "and") -> str:

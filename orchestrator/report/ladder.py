@@ -1,0 +1,170 @@
+"""Loss against parameters, data and compute: the points, and the power law where they identify one. Numbers only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeGuard
+
+import numpy as np
+import pandas as pd
+
+from orchestrator.errors import UserError
+from orchestrator.records import SIZES
+from orchestrator.report.frames import Frames
+from orchestrator.report.scaling import Estimate, FitOptions, Objective, Points, fit
+
+AXES = ("params", "train_samples", "flops")
+# Through three points some power law always runs nearly; a floor takes one parameter more.
+FEWEST = 4
+FEWEST_FOR_FLOOR = 6
+# Each point is a mean over seeds of a tuned cell: there are no wild points to resist, and with so few of them a
+# robust objective runs through some exactly and understates its error.
+OBJECTIVE = Objective("squared")
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """loss = `floor` + `scale` · x^−`exponent` along one axis for one family.
+
+    `exponent` is None where the points do not identify it; then `reason` says what is missing. `floor` is None where
+    the law was fitted without one: the exponent is then the slope within the measured range, no more.
+    `curve` is the fitted line over the measured range, (x [40], loss [40]).
+    """
+
+    family: str
+    axis: str
+    points: int
+    exponent: Estimate | None
+    scale: Estimate | None
+    floor: Estimate | None
+    reason: str
+    curve: tuple[np.ndarray, np.ndarray] | None
+
+
+def points(frames: Frames) -> pd.DataFrame:
+    """One row a cell that has finalists: mean and spread over seeds of the test loss, and what the cell cost.
+
+    Columns: cell, family, size, data_fraction, params, train_samples, flops (mean training FLOPs of a finalist), loss,
+    loss_sd (NaN with one seed), seeds, trials (their ids).
+    """
+    finals = frames.finals
+    columns = [
+        "cell",
+        "family",
+        "size",
+        "data_fraction",
+        "params",
+        "train_samples",
+        "flops",
+        "loss",
+        "loss_sd",
+        "seeds",
+        "trials",
+    ]
+    if "test_loss" not in finals:
+        return pd.DataFrame(columns=columns)
+    finals = finals[np.isfinite(finals["test_loss"]) & (finals["test_loss"] > 0)]
+    grouped = finals.sort_values("number").groupby("cell", sort=False)
+    table = grouped.agg(
+        family=("family", "first"),
+        size=("size", "first"),
+        data_fraction=("data_fraction", "first"),
+        params=("params", "first"),
+        flops=("flops", "mean"),
+        loss=("test_loss", "mean"),
+        loss_sd=("test_loss", "std"),
+        seeds=("trial", "size"),
+        trials=("trial", tuple),
+    ).reset_index()
+    table["train_samples"] = table["cell"].map(frames.cells.set_index("cell")["train_samples"]).astype(float)
+    ranks = {"size": SIZES, "family": frames.families}
+    table = table.sort_values(
+        ["family", "data_fraction", "size", "cell"],
+        key=lambda values: (
+            values.map({word: place for place, word in enumerate(ranks[values.name])})
+            if values.name in ranks
+            else values
+        ),
+    )
+    return table[columns].reset_index(drop=True)
+
+
+def along(table: pd.DataFrame, family: str, axis: str) -> pd.DataFrame:
+    """The points of one family from which its law along `axis` is read, in order of the axis.
+
+    params: the largest data fraction; train_samples: the largest size; flops: the lower envelope, that is the points
+    that no cheaper (or as cheap) point of the family beats.
+    """
+    mine = table[table["family"] == family]
+    if mine.empty:
+        return mine
+    if axis == "params":
+        mine = mine[mine["data_fraction"] == mine["data_fraction"].max()]
+    elif axis == "train_samples":
+        mine = mine[mine["params"] == mine["params"].max()]
+    mine = mine.sort_values([axis, "loss"])
+    if axis == "flops":
+        best_before = mine["loss"].cummin().shift(fill_value=np.inf)
+        mine = mine[mine["loss"] < best_before]
+    return mine
+
+
+def laws(table: pd.DataFrame, families: tuple[str, ...]) -> list[PowerLaw]:
+    """A law, or why there is none, for every family along every axis."""
+    return [power_law(along(table, family, axis), family, axis) for axis in AXES for family in families]
+
+
+def power_law(rows: pd.DataFrame, family: str, axis: str) -> PowerLaw:
+    """Fit E + A·x^−α where there are points enough for a floor and they show one, else A·x^−α."""
+    distinct = rows[axis].nunique()
+    if distinct < FEWEST:
+        return PowerLaw(family, axis, len(rows), None, None, None, _too_few(distinct), None)
+    measured = Points({"N": rows[axis].to_numpy(float)}, rows["loss"].to_numpy(float))
+    reason = ""
+    for law in ("power_floor", "power") if distinct >= FEWEST_FOR_FLOOR else ("power",):
+        try:
+            found = fit(law, measured, FitOptions(OBJECTIVE))
+        except UserError as error:
+            reason = reason or str(error)
+            continue
+        alpha = found.parameters.get("alpha")
+        if found.identified and _says_something(alpha):
+            along_axis = np.geomspace(rows[axis].min(), rows[axis].max(), 40)
+            curve = (along_axis, found.value({"N": along_axis}))
+            return PowerLaw(family, axis, len(rows), alpha, found.parameters["A"], found.parameters.get("E"), "", curve)
+        # The reason of the simpler law is the one that still stands.
+        if found.identified and alpha is not None:
+            reason = (
+                f"the {100 * found.options.level:g} % interval of the exponent, {alpha.low:.2g} to {alpha.high:.2g}, "
+                "includes zero"
+            )
+            continue
+        reason = _in_terms_of(axis, found.reasons) or found.status.replace("_", " ")
+    return PowerLaw(family, axis, len(rows), None, None, None, reason, None)
+
+
+def _says_something(exponent: Estimate | None) -> TypeGuard[Estimate]:
+    """Whether the exponent is given, with an interval that keeps off zero: a slope of unknown sign is no law."""
+    if exponent is None or exponent.value is None or exponent.low is None or exponent.high is None:
+        return False
+    return exponent.low > 0 or exponent.high < 0
+
+
+def improvement(table: pd.DataFrame, family: str, axis: str) -> float | None:
+    """Loss at the smallest over loss at the largest point of the axis: 2 means halved. None with one point."""
+    rows = along(table, family, axis)
+    return None if rows[axis].nunique() < 2 else float(rows["loss"].iloc[0] / rows["loss"].iloc[-1])
+
+
+def _too_few(distinct: int) -> str:
+    points_text = "one point" if distinct == 1 else f"{distinct or 'no'} points"
+    return f"{points_text}: a power law needs {FEWEST} or more, and {FEWEST_FOR_FLOOR} or more to see a floor"
+
+
+def _in_terms_of(axis: str, reasons: tuple[str, ...]) -> str:
+    words: Mapping[str, str] = {"alpha": "the exponent"}
+    text = reasons[0] if reasons else ""
+    for symbol, word in words.items():
+        text = text.replace(f"{symbol} ", f"{word} ", 1) if text.startswith(f"{symbol} ") else text
+    return text

@@ -1,0 +1,20 @@
+"""The sections that a report's YAML may name: one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from orchestrator.report.pieces import Context, Section
+from orchestrator.report.sections import cells, curves, failures, provenance, run, scaling, search, summary
+
+# name → (what the page's navigation says, the function)
+SECTIONS: Mapping[str, tuple[str, Callable[[Context], Section]]] = {
+    "summary": ("Best family", summary.section),
+    "run": ("What was run", run.section),
+    "scaling": ("Scaling", scaling.section),
+    "curves": ("Learning curves", curves.section),
+    "search": ("Search", search.section),
+    "cells": ("Cells", cells.section),
+    "failures": ("Failures", failures.section),
+    "provenance": ("Provenance", provenance.section),
+}

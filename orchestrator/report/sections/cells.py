@@ -1,0 +1,108 @@
+"""What is best in each cell, and with which hyperparameters?"""
+
+from __future__ import annotations
+
+import pandas as pd
+from markupsafe import Markup
+
+from orchestrator.records import SIZES
+from orchestrator.report import wording
+from orchestrator.report.pieces import Column, Context, Row, Section, Table, family_mark, trial_link, trial_links
+
+
+def section(context: Context) -> Section:
+    frame = cells(context)
+    return Section(
+        question="What was best in each cell?", answer=_answer(context, frame), blocks=[_table(context, frame)]
+    )
+
+
+def cells(context: Context) -> pd.DataFrame:
+    """The cells table with each best trial's hyperparameters and the ids of the finalists."""
+    frames = context.frames
+    settings = [f"config.{name}" for name in frames.hyperparameters]
+    best = frames.trials.set_index("trial")[settings]
+    table = frames.cells.join(best, on="best_trial")
+    finals = frames.finals.sort_values("number").groupby("cell")["trial"].agg(" ".join)
+    table["final_trials"] = [finals.get(cell, "") for cell in table["cell"]]
+    families = {family: place for place, family in enumerate(frames.families)}
+    sizes = {size: place for place, size in enumerate(SIZES)}
+    order = table.assign(_f=table["family"].map(families), _s=table["size"].map(sizes))
+    return order.sort_values(["_f", "_s", "data_fraction", "cell"]).drop(columns=["_f", "_s"]).reset_index(drop=True)
+
+
+def _answer(context: Context, frame: pd.DataFrame) -> Markup:
+    tested = frame[frame["test"].notna()]
+    metric = context.frames.metric
+    empty = int(frame["best"].isna().sum())
+    without = f" {wording.plural(empty, 'cell')} of {len(frame)} found no usable configuration." if empty else ""
+    if tested.empty:
+        found = frame[frame["best"].notna()]
+        if found.empty:
+            return Markup("No cell has a result yet.")
+        row = found.sort_values("best", ascending=context.frames.best_first(), kind="stable").iloc[0]
+        return (
+            Markup("{} has the best validation {}: {} ({}); nothing has been tested yet.").format(
+                row["cell"], metric, wording.number(row["best"]), trial_link(row["best_trial"])
+            )
+            + without
+        )
+    row = tested.sort_values("test", ascending=context.frames.best_first(), kind="stable").iloc[0]
+    return Markup(
+        "Of {}, {} has the best mean test {}: {} over {} ({}). The best of many cells looks a little better "
+        "than it is.{}"
+    ).format(
+        wording.plural(len(tested), "tested cell"),
+        Markup("<strong>{}</strong>").format(row["cell"]),
+        metric,
+        wording.number(row["test"]),
+        wording.plural(int(row["finals"]), "seed"),
+        trial_links(row["final_trials"].split()),
+        without,
+    )
+
+
+def _table(context: Context, frame: pd.DataFrame) -> Table:
+    metric = context.frames.metric
+
+    def setting(name: str) -> Column:
+        return Column(name.replace("_", " "), lambda row: wording.setting(row[f"config.{name}"]), True)
+
+    return Table(
+        "cells",
+        f"Every cell; hyperparameters of its best trial by validation {metric}",
+        frame,
+        [
+            Column("Cell", lambda row: Markup('<span id="cell-{0}">{0}</span>').format(row["cell"])),
+            Column("Family", lambda row: family_mark(context, row["family"])),
+            Column("Parameters", lambda row: wording.count(row["params"]), True),
+            Column("Rows", lambda row: wording.count(row["train_samples"]), True),
+            Column("FLOP a row", lambda row: wording.short(row["flops"]), True),
+            Column("Trials", _counts, True),
+            Column(f"Validation {metric}", lambda row: _best(row), True),
+            Column(f"Test {metric}", _test, True),
+            Column("Finalists", lambda row: trial_links(row["final_trials"].split())),
+            *(setting(name) for name in context.frames.hyperparameters),
+        ],
+        group="family",
+        tall=True,
+    )
+
+
+def _best(row: Row) -> Markup | str:
+    if wording.missing(row["best"]):
+        return wording.NOTHING
+    return trial_link(row["best_trial"], wording.number(row["best"]))
+
+
+def _test(row: Row) -> str:
+    if wording.missing(row["test"]):
+        return wording.NOTHING
+    spread = "" if wording.missing(row["test_sd"]) else f" ± {wording.number(row['test_sd'], 2)}"
+    return f"{wording.number(row['test'])}{spread}"
+
+
+def _counts(row: Row) -> Markup:
+    lost = [(status, int(row[status])) for status in ("pruned", "diverged", "failed") if row[status]]
+    title = ", ".join(f"{count} {status}" for status, count in [("complete", int(row["complete"])), *lost])
+    return Markup('<span title="{}">{}</span>').format(title, int(row["asked"]))

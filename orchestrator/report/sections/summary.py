@@ -1,0 +1,249 @@
+"""Which family is best? Each family's best cell on the test split, and whether the seeds separate the families."""
+
+from __future__ import annotations
+
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from orchestrator.report import svg, theme, verdict, wording
+from orchestrator.report.pieces import (
+    Column,
+    Context,
+    Figure,
+    Section,
+    Table,
+    families_marked,
+    family_mark,
+    paragraph,
+    trial_links,
+)
+from orchestrator.report.verdict import Comparison, Standing, Verdict
+
+
+def section(context: Context) -> Section:
+    found = verdict.judge(context.frames, context.options.confidence)
+    metric = f"test {context.frames.metric}"
+    numbers: dict[str, float | int | None] = {
+        f"{standing.family}.test_{context.frames.metric}": standing.mean for standing in found.standings
+    }
+    numbers |= {f"{one.family}.test_{context.frames.metric}_sd": one.spread for one in found.standings}
+    numbers |= {f"{one.family}.seeds": len(one.values) for one in found.standings}
+    return Section(
+        question="Which family is best?",
+        answer=_answer(context, found, metric),
+        blocks=[
+            (_figure(context, found, metric), _standings(context, found), *_comparisons(context, found)),
+            _method(context, found),
+        ],
+        numbers=numbers
+        | {
+            "pairs_of_families": len(found.comparisons),
+            "pairs_separated": sum(pair.separated for pair in found.comparisons),
+        },
+    )
+
+
+def _answer(context: Context, found: Verdict, metric: str) -> Markup:
+    if not found.standings:
+        return Markup("Not known yet: no finalist has been trained to its end, so nothing has been tested.")
+    lead = found.standings[0]
+    measured = Markup("mean {} is {} {}").format(metric, wording.number(lead.mean), _seeds(lead))
+    untested = (
+        Markup(" {} could not be judged: no finalist of it was trained to its end.").format(
+            families_marked(context, found.untested)
+        )
+        if found.untested
+        else Markup("")
+    )
+    if len(found.standings) == 1:
+        return Markup("Only {} was tested: its {}.").format(family_mark(context, lead.family), measured) + untested
+    if found.winner:
+        text = Markup("{} is best: its {}, and the seeds separate it from {}.").format(
+            family_mark(context, lead.family),
+            measured,
+            families_marked(context, [pair.second for pair in found.against(lead.family)]),
+        )
+        return text + untested
+    rivals = [pair.second for pair in found.against(lead.family) if not pair.separated]
+    beaten = [pair.second for pair in found.against(lead.family) if pair.separated]
+    text = Markup("Cannot tell: {} is ahead, its {}, but the seeds do not separate it from {}").format(
+        family_mark(context, lead.family), measured, families_marked(context, rivals, "or")
+    )
+    if beaten:
+        text += Markup("; they do separate it from {}").format(families_marked(context, beaten))
+    return text + "." + untested
+
+
+def _seeds(standing: Standing) -> str:
+    count = len(standing.values)
+    return f"over {count} seeds" if count > 1 else "on a single seed"
+
+
+def _figure(context: Context, found: Verdict, metric: str) -> Figure:
+    name, caption = (
+        "best-of-each-family",
+        Markup(
+            "Each dot is one finalist: the best configuration of the family’s best cell, trained again on a "
+            "fresh seed. The tick is the mean, the bar one standard deviation over seeds."
+        ),
+    )
+    if not found.standings:
+        return Figure(name, "Nothing to draw.", caption, lacking="No finalist has been trained to its end.")
+    with theme.style(name):
+        figure, axes = theme.panel(height=96 + 46 * len(found.standings), left=14, right=22, top=34, bottom=44)
+        notes: dict[str, str] = {}
+        for place, one in enumerate(found.standings):
+            _draw_standing(context, axes, -place, one, notes)
+        values = [value for one in found.standings for value in one.values]
+        air = max((max(values) - min(values)) * 0.12, abs(max(values)) * 1e-3, 1e-9)
+        axes.set_xlim(min(values) - air, max(values) + air)
+        axes.set_ylim(-len(found.standings) + 0.45, 0.75)
+        axes.set_yticks([])
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+        better = "larger is better" if context.frames.direction == "max" else "smaller is better"
+        theme.titles(axes, f"{metric.capitalize()}, {better}")
+        panel = svg.text_of(figure, notes)
+    said = "; ".join(f"{one.family} {wording.number(one.mean)} {_seeds(one)}" for one in found.standings)
+    return Figure(name, f"Dot plot of {metric} by family: {said}.", caption, [panel])
+
+
+def _draw_standing(context: Context, axes: theme.Axes, y: float, one: Standing, notes: dict[str, str]) -> None:
+    colour = context.dress.colour(one.family)
+    if one.spread is not None:
+        axes.plot([one.mean - one.spread, one.mean + one.spread], [y, y], color=colour, linewidth=5, alpha=0.25)
+    axes.plot([one.mean], [y], marker="|", markersize=17, markeredgewidth=2.2, color=colour)
+    dots = axes.scatter(
+        one.values,
+        [y] * len(one.values),
+        s=34,
+        color=colour,
+        alpha=0.75,
+        linewidths=0,
+        marker=context.dress.marker(one.family),
+        clip_on=False,
+        zorder=3,
+    )
+    addresses = [f"#trial-{trial}" for trial in one.trials]
+    dots.set_urls(addresses)
+    notes.update(
+        {
+            address: f"{trial}: {wording.number(value)}"
+            for address, trial, value in zip(addresses, one.trials, one.values, strict=True)
+        }
+    )
+    label = f"{one.family}  {wording.number(one.mean)}"
+    axes.annotate(
+        label,
+        (0, y),
+        xytext=(0, 15),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset pixels",
+        color=colour,
+        fontsize=11.5,
+        fontweight="bold",
+        va="center",
+    )
+
+
+def _standings(context: Context, found: Verdict) -> Table:
+    metric = context.frames.metric
+    frame = pd.DataFrame(
+        [
+            {
+                "family": one.family,
+                "cell": one.cell,
+                "size": one.size,
+                "data_fraction": one.data_fraction,
+                f"test_{metric}": one.mean,
+                f"test_{metric}_sd": one.spread,
+                "seeds": len(one.values),
+                "trials": " ".join(one.trials),
+            }
+            for one in found.standings
+        ],
+        columns=["family", "cell", "size", "data_fraction", f"test_{metric}", f"test_{metric}_sd", "seeds", "trials"],
+    )
+    return Table(
+        "best-of-each-family",
+        f"Best cell of each family, chosen by validation; test {metric} of its finalists",
+        frame,
+        [
+            Column("Family", lambda row: family_mark(context, row["family"])),
+            Column("Cell", lambda row: row["cell"]),
+            Column("Mean", lambda row: wording.number(row[f"test_{metric}"]), True),
+            Column("± sd", lambda row: wording.number(row[f"test_{metric}_sd"], 2), True),
+            Column("Seeds", lambda row: row["seeds"], True),
+            Column("Runs", lambda row: trial_links(row["trials"].split())),
+        ],
+    )
+
+
+def _comparisons(context: Context, found: Verdict) -> list[Table]:
+    if not found.comparisons:
+        return []
+    by_family = {one.family: one for one in found.standings}
+    frame = pd.DataFrame(
+        [
+            {
+                "ahead": pair.first,
+                "behind": pair.second,
+                "difference": pair.difference,
+                "low": pair.interval and pair.interval[0],
+                "high": pair.interval and pair.interval[1],
+                "seeds": f"{len(by_family[pair.first].values)} and {len(by_family[pair.second].values)}",
+                "separated": pair.separated,
+            }
+            for pair in found.comparisons
+        ]
+    )
+    pairs = {(pair.first, pair.second): pair for pair in found.comparisons}
+    return [
+        Table(
+            "comparisons",
+            "Every pair of families: difference of the means",
+            frame,
+            [
+                Column(
+                    "Pair",
+                    lambda row: Markup("{} – {}").format(
+                        family_mark(context, row["ahead"]), family_mark(context, row["behind"])
+                    ),
+                ),
+                Column("Difference", lambda row: wording.number(row["difference"], 3), True),
+                Column(
+                    f"{100 * found.confidence:g} % interval",
+                    lambda row: _interval(pairs[row["ahead"], row["behind"]]),
+                    True,
+                ),
+                Column("Seeds", lambda row: row["seeds"], True),
+                Column("The seeds …", lambda row: _said(pairs[row["ahead"], row["behind"]])),
+            ],
+        )
+    ]
+
+
+def _interval(pair: Comparison) -> str:
+    if pair.interval is None:
+        return "unknown"
+    return f"{wording.number(pair.interval[0], 2)} to {wording.number(pair.interval[1], 2)}"
+
+
+def _said(pair: Comparison) -> str:
+    if pair.interval is None:
+        return "cannot say: spread unknown"
+    return "separate them" if pair.separated else "do not separate them"
+
+
+def _method(context: Context, found: Verdict) -> Markup:
+    rows = context.frames.card.get("sizes", {}).get("test")
+    on = f", on this one test split of {rows:,} rows" if rows else ", on this one test split"
+    pairs = len(found.comparisons)
+    correction = f", widened for {pairs} comparisons (Bonferroni)" if pairs > 1 else ""
+    return paragraph(
+        "Intervals: Welch’s, of the difference of means over seeds{}. They cover what a fresh seed changes{}; they do "
+        "not cover what another search, or another test split, would change.",
+        correction,
+        on,
+    )

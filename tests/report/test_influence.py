@@ -1,0 +1,55 @@
+"""Importance of hyperparameters: it finds what matters, and nothing in noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from orchestrator.report import frames, influence
+
+
+def test_epsilon_squared_is_kelleys() -> None:
+    """By hand: groups (1, 2, 3) and (4, 5, 6): total 17.5, within 4: 1 − (4/4) / (17.5/5)."""
+    share, _ = influence.epsilon_squared(np.array([0, 0, 0, 1, 1, 1]), np.array([1.0, 2, 3, 4, 5, 6]))
+    assert share == pytest.approx(1 - 1 / 3.5)
+
+
+def test_noise_stands_out_in_few_of_many_tries() -> None:
+    random = np.random.default_rng(0)
+    small = sum(influence.epsilon_squared(np.arange(40) % 4, random.random(40))[1] < 0.05 for _ in range(100))
+    assert small <= 11
+
+
+def test_an_optimum_in_the_middle_is_seen() -> None:
+    """A rank correlation would miss it: the effect goes up and down again."""
+    values = pd.Series(np.linspace(-3, 3, 60))
+    share, p = influence.epsilon_squared(influence.grouped(values), -(values.to_numpy() ** 2))
+    assert share > 0.6 and p < 0.01
+
+
+def test_the_learning_rate_matters_most_and_dropout_not_at_all(made_up: Callable[..., Path], recipe: Any) -> None:
+    path = made_up("sweeps: [demo]\n", recipe(search=8))
+    found = influence.influences(frames.read([path.parents[1] / "runs" / "demo"]))
+    for family in ("perceptron", "mlp", "lenet"):
+        mine = [one for one in found if one.family == family]
+        assert mine[0].hyperparameter == "learning_rate" and mine[0].stands_out
+        assert not next(one for one in mine if one.hyperparameter == "dropout").stands_out
+
+
+def test_few_trials_are_refused(made_up: Callable[..., Path], recipe: Any) -> None:
+    path = made_up("sweeps: [demo]\n", recipe(search=2))
+    found = influence.influences(frames.read([path.parents[1] / "runs" / "demo"]))
+    assert found and all(one.share is None and one.p is None for one in found)
+
+
+def test_a_conditional_hyperparameter_is_judged_on_the_trials_that_have_it(
+    made_up: Callable[..., Path], recipe: Any
+) -> None:
+    path = made_up("sweeps: [demo]\n", recipe(search=40, families=("mlp",)))
+    found = {one.hyperparameter: one for one in influence.influences(frames.read([path.parents[1] / "runs" / "demo"]))}
+    assert found["momentum"].trials < 0.5 * found["learning_rate"].trials

@@ -1,0 +1,61 @@
+"""Points of the scaling section and the power laws read from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from orchestrator.report import frames, ladder
+
+
+def table(sizes: np.ndarray, losses: np.ndarray) -> pd.DataFrame:
+    return pd.DataFrame({"family": "mlp", "params": sizes, "train_samples": 100.0, "flops": sizes, "loss": losses,
+                         "data_fraction": 1.0, "cell": [f"c{n}" for n in range(len(sizes))]})  # fmt: skip
+
+
+def test_an_exact_power_law_is_found_again() -> None:
+    sizes = np.geomspace(1e3, 1e6, 5)
+    law = ladder.power_law(table(sizes, 3 * sizes**-0.2 * np.array([1, 1.001, 0.999, 1.001, 1])), "mlp", "params")
+    assert law.exponent is not None and law.exponent.value == pytest.approx(0.2, abs=0.002)
+    assert law.floor is None
+
+
+def test_a_floor_is_found_where_the_points_show_one() -> None:
+    sizes = np.geomspace(1e2, 1e8, 10)
+    noise = np.exp(np.random.default_rng(0).normal(0, 0.002, 10))
+    law = ladder.power_law(table(sizes, (0.5 + 20 * sizes**-0.5) * noise), "mlp", "params")
+    assert law.floor is not None and law.floor.value == pytest.approx(0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("sizes", [1, 2, 3])
+def test_too_few_points_give_no_exponent_but_a_reason(sizes: int) -> None:
+    x = np.geomspace(1e3, 1e5, sizes)
+    law = ladder.power_law(table(x, x**-0.2), "mlp", "params")
+    assert law.exponent is None and law.curve is None
+    assert "needs 4 or more" in law.reason
+
+
+def test_noise_without_a_trend_gives_no_exponent() -> None:
+    x = np.geomspace(1e3, 1e5, 5)
+    law = ladder.power_law(table(x, np.array([0.50, 0.55, 0.48, 0.56, 0.51])), "mlp", "params")
+    assert law.exponent is None and law.reason
+
+
+def test_the_law_in_compute_is_read_from_the_lower_envelope() -> None:
+    rows = ladder.along(table(np.array([1e3, 2e3, 3e3]), np.array([0.5, 0.6, 0.4])), "mlp", "flops")
+    assert list(rows["loss"]) == [0.5, 0.4]
+
+
+def test_a_point_is_the_mean_over_finalists_alone(made_up: Callable[..., Path], recipe: Any) -> None:
+    path = made_up("sweeps: [demo]\n", recipe())
+    read = frames.read([path.parents[1] / "runs" / "demo"])
+    points = ladder.points(read).set_index("cell")
+    finals = read.trials[(read.trials["cell"] == "lenet-m-1") & (read.trials["kind"] == "final")]
+    assert points.loc["lenet-m-1", "loss"] == pytest.approx(finals["test_loss"].mean())
+    assert points.loc["lenet-m-1", "loss_sd"] == pytest.approx(finals["test_loss"].std())
+    assert points.loc["lenet-m-1", "seeds"] == 2

@@ -1,0 +1,206 @@
+"""The built report: what it writes, that it is the same each time, and that it says only what is true."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pandas as pd
+import pytest
+
+from orchestrator.errors import UserError
+from orchestrator.report import frames, render, svg, theme
+from orchestrator.report.sections import SECTIONS
+
+Made = Callable[..., Path]
+BRIEF = "sweeps: [demo]\n"
+SMALL: dict[str, Any] = {"families": ("mlp",), "search": 12}
+
+
+def build(path: Path) -> Path:
+    return render.build(path, path.parents[1] / "runs")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory, prepare_made_up: Callable[..., Made]) -> Iterator[Path]:
+    """The page of the whole made-up sweep, built once."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield build(prepare_made_up(patch, tmp_path_factory.mktemp("whole"))())
+
+
+def answers(page: Path) -> dict[str, str]:
+    """The plain text of each section's answer."""
+    found = re.findall(r'<section id="(\w+)".*?<p class="answer">(.*?)</p>', page.read_text(encoding="utf-8"), re.S)
+    return {name: re.sub(r"<[^>]*>", "", text) for name, text in found}
+
+
+class Balance(HTMLParser):
+    """Complains about a tag that is closed without being open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        if tag not in ("meta", "link", "br", "hr", "img", "input"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_stands_alone_and_is_well_formed(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert re.findall(r"(?:src|href)=\"(?:https?:)?//", text) == []
+    assert "@import" not in text and "url(http" not in text
+    balance = Balance()
+    balance.feed(text)
+    assert balance.open == []
+
+
+def test_every_section_opens_with_an_answer(page: Path) -> None:
+    said = answers(page)
+    assert list(said) == list(SECTIONS)
+    assert all(text.endswith(".") and len(text) > 20 for text in said.values())
+
+
+def test_the_same_run_gives_the_same_bytes(made_up: Made, recipe: Any, tmp_path: Path) -> None:
+    path = made_up(BRIEF, recipe(**SMALL))
+    first, second = (render.build(path, tmp_path / "runs", tmp_path / name).parent for name in ("a", "b"))
+    names = sorted(file.relative_to(first) for file in first.rglob("*") if file.is_file())
+    assert len(names) > 15
+    assert [(first / name).read_bytes() for name in names] == [(second / name).read_bytes() for name in names]
+
+
+def test_the_manifest_does_not_depend_on_what_was_measured(made_up: Made, recipe: Any) -> None:
+    one = build(made_up(BRIEF, recipe(seed=1, **SMALL))).with_name("contents.json").read_text(encoding="utf-8")
+    other = build(made_up(BRIEF, recipe(seed=2, **SMALL))).with_name("contents.json").read_text(encoding="utf-8")
+    assert one == other
+
+
+def test_the_manifest_names_every_file(page: Path) -> None:
+    listed = json.loads(page.with_name("contents.json").read_text(encoding="utf-8"))["sections"]
+    tables = {name: columns for one in listed for name, columns in one["tables"].items()}
+    assert {path.stem for path in page.parent.glob("tables/*")} == set(tables)
+    assert {path.stem for path in page.parent.glob("figures/*")} == {name for one in listed for name in one["figures"]}
+    for name, columns in tables.items():
+        assert list(pd.read_csv(page.parent / "tables" / f"{name}.csv").columns) == columns
+
+
+def test_metrics_are_flat_finite_numbers(page: Path) -> None:
+    metrics = json.loads(page.with_name("metrics.json").read_text(encoding="utf-8"))
+    assert metrics["trials"] == metrics["complete"] + metrics["pruned"] + metrics["diverged"] + metrics["failed"]
+    assert 0 < metrics["lenet.test_accuracy"] < 1
+    assert all(isinstance(value, int | float) for value in metrics.values())
+
+
+def test_a_figure_file_stands_alone(page: Path) -> None:
+    for path in page.parent.glob("figures/*.svg"):
+        text = path.read_text(encoding="utf-8")
+        ElementTree.fromstring(text)
+        assert "var(--" not in text and "#0a0b" not in text and "<a " not in text
+
+
+def test_a_number_in_a_figure_is_not_rounded(page: Path) -> None:
+    best = pd.read_csv(page.parent / "tables" / "best-of-each-family.csv").iloc[0]
+    assert f"{best['family']}  {best['test_accuracy']:.4f}" in (
+        page.parent / "figures" / "best-of-each-family.svg"
+    ).read_text(encoding="utf-8")
+
+
+def test_every_run_that_is_referred_to_is_listed(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert set(re.findall(r'href="#(trial-[^"]+)"', text)) <= set(re.findall(r'<tr id="(trial-[^"]+)"', text))
+
+
+def test_a_long_sweep_lists_only_the_runs_it_refers_to(made_up: Made) -> None:
+    page = build(made_up("sweeps: [demo]\nsections: [cells, provenance]\noptions: {rows: 10}\n"))
+    text = page.read_text(encoding="utf-8")
+    listed = set(re.findall(r'<tr id="trial-([^"]+)"', text))
+    everything = set(pd.read_csv(page.parent / "tables" / "trials.csv")["trial"])
+    assert 10 < len(listed) < len(everything)
+    assert set(re.findall(r'href="#trial-([^"]+)"', text)) == listed
+
+
+def test_without_provenance_no_link_is_dead(made_up: Made) -> None:
+    text = build(made_up("sweeps: [demo]\nsections: [summary]\n")).read_text(encoding="utf-8")
+    assert "#trial-" not in text
+    assert "f005" in text
+
+
+def test_text_from_a_run_cannot_become_markup(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert "out of memory &lt;allocator&gt; &amp; worker lost" in text
+    assert "<allocator>" not in text
+
+
+def test_what_an_earlier_build_left_is_gone(made_up: Made) -> None:
+    path = made_up("sweeps: [demo]\nsections: [summary]\n")
+    page = build(path)
+    path.write_text("sweeps: [demo]\nsections: [cells]\n", encoding="utf-8")
+    build(path)
+    assert [file.name for file in page.parent.glob("tables/*")] == ["cells.csv"]
+    assert list(page.parent.glob("figures/*")) == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_a_clear_error(made_up: Made, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file", encoding="utf-8")
+    with pytest.raises(UserError, match="cannot be written to"):
+        render.build(made_up("sweeps: [demo]\nsections: [failures]\n"), tmp_path / "runs", tmp_path / "taken")
+
+
+@pytest.mark.parametrize(
+    ("change", "section", "said"),
+    [
+        ({"finals": 0}, "summary", "no finalist has been trained"),
+        ({"finals": 0}, "scaling", "no finalist has been tested"),
+        ({"families": ("mlp",)}, "summary", "Only mlp was tested"),
+        ({"finals": 1}, "summary", "Cannot tell"),
+        ({"search": 2}, "search", "Too few trials to say"),
+        ({"accidents": False}, "failures", "Nothing: none of"),
+        ({"sizes": ("s",), "fractions": (1.0,)}, "scaling", "identify no power law"),
+    ],
+)
+def test_an_answer_says_what_is_not_known(
+    made_up: Made, recipe: Any, change: dict[str, Any], section: str, said: str
+) -> None:
+    asked = f"sweeps: [demo]\nsections: [{section}]\n"
+    assert said in answers(build(made_up(asked, recipe(**change))))[section]
+
+
+def test_a_sweep_in_its_first_minute_can_be_looked_at(made_up: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One trial waits, nothing has been reported, the session is open."""
+    path = made_up()
+    header, tables = frames.read_run(path.parents[1] / "runs" / "demo")
+    waiting = dict.fromkeys(tables["trials"][0]) | {key: tables["trials"][0][key] for key in (
+        "trial", "cell", "family", "size", "data_fraction", "kind", "number", "seed", "config", "params")}  # fmt: skip
+    waiting |= {"status": "asked", "epochs": 0, "flops": 0, "seconds": 0, "samples": 0, "reason": "", "worker": ""}
+    fresh = header | {"sessions": [{"began": 1.0, "workers": 2}], "state": None, "ended": 1.0}
+    cell = tables["cells"][0] | {"asked": 1, "complete": 0, "pruned": 0, "diverged": 0, "failed": 0, "best": None,
+                                 "best_trial": None, "test": None, "test_sd": None, "finals": 0}  # fmt: skip
+    monkeypatch.setattr(frames, "read_run", lambda _: (fresh, {"trials": [waiting], "reports": [], "cells": [cell]}))
+    said = answers(build(path))
+    assert "1 have not ended" in said["run"] or "1 has not ended" in said["run"]
+    assert "Not known yet" in said["curves"]
+
+
+def test_labels_move_apart_as_little_as_needed() -> None:
+    assert theme.apart([0.0, 100.0], 10) == [0.0, 100.0]
+    assert theme.apart([50.0, 50.0, 50.0], 10) == [40.0, 50.0, 60.0]
+    assert theme.apart([3.0, 0.0], 10) == [6.5, -3.5]
+
+
+def test_two_panels_of_one_page_share_no_ids() -> None:
+    def ids(name: str) -> set[str]:
+        with theme.style(name):
+            figure, axes = theme.panel()
+            axes.scatter([1, 2], [1, 2])
+            return set(re.findall(r' id="([^"]*)"', svg.text_of(figure)))
+
+    assert ids("one") and not ids("one") & ids("two")
+    assert ids("one") == ids("one")

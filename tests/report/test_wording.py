@@ -1,0 +1,68 @@
+"""Numbers in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.report import wording
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(999.6, "1.00\u2009k"), (1234567, "1.23\u2009M"), (42, "42.0"), (0, "0"), (None, "–"), (float("nan"), "–")],
+)
+def test_short_keeps_three_digits_and_a_prefix(value: float | None, text: str) -> None:
+    assert wording.short(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.91354, "0.9135"),
+        (12.3456, "12.35"),
+        (123456.7, "123,457"),
+        (-0.5, "−0.5000"),
+        (3e-5, "3.00·10⁻⁵"),
+        (float("inf"), "∞"),
+        (0.0, "0"),
+    ],
+)
+def test_number_keeps_four_digits(value: float, text: str) -> None:
+    assert wording.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.001, "0.001"),
+        (1e-4, "10⁻⁴"),
+        (2.5e-4, "2.5·10⁻⁴"),
+        (0.1 + 0.2, "0.3"),
+        (64, "64"),
+        (True, "yes"),
+        ("adam", "adam"),
+        (None, "–"),
+        (100.0, "100"),
+    ],
+)
+def test_setting_is_as_short_as_it_can_be(value: object, text: str) -> None:
+    assert wording.setting(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (4.25, "4.25\u2009s"),
+        (59.99, "1\u2009min 00\u2009s"),
+        (200, "3\u2009min 20\u2009s"),
+        (7500, "2\u2009h 05\u2009min"),
+    ],
+)
+def test_duration_is_said_in_two_units_at_most(seconds: float, text: str) -> None:
+    assert wording.duration(seconds) == text
+
+
+def test_listing_is_a_sentence() -> None:
+    assert wording.listing(["a", "b", "c"]) == "a, b and c"
+    assert wording.listing(["a", "b"], "or") == "a or b"
+    assert wording.listing([]) == "none"
