@@ -8,7 +8,7 @@ reaches further than a cut did is widened in proportion.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import norm
@@ -19,7 +19,7 @@ from orchestrator.report.scaling.fit import Fit, FitOptions, fit
 from orchestrator.report.scaling.identify import covariance
 from orchestrator.report.scaling.law import Law
 from orchestrator.report.scaling.points import Points
-from orchestrator.report.scaling.solve import solve
+from orchestrator.report.scaling.solve import RESAMPLED, solve
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5)  # of the rows, held back inside the data
 DECADES = 2.0  # of cost beyond the largest run that a prediction may reach unless asked
@@ -85,7 +85,8 @@ def cuts_inside(made: Fit, masks: list[np.ndarray] | None = None) -> list[Cut]:
         return []
     starts = np.stack([*(m.theta for m in made.minima[:2]), *made.fresh_starts[:4]])
     weights = np.stack([np.where(mask, 0.0, points.row_weights) for mask in masks])
-    again = solve(model.problem, np.tile(starts, (len(masks), 1)), np.repeat(weights, len(starts), axis=0))
+    quick = replace(model.problem, tolerance=RESAMPLED)
+    again = solve(quick, np.tile(starts, (len(masks), 1)), np.repeat(weights, len(starts), axis=0))
     objective = again.objective.reshape(len(masks), len(starts))
     cuts = []
     for i, mask in enumerate(masks):

@@ -9,7 +9,7 @@ import numpy as np
 
 from orchestrator.report.scaling import identify
 from orchestrator.report.scaling.backtest import DECADES, MEASURED_COVERAGE, cuts_inside, own_coverage
-from orchestrator.report.scaling.fit import Fit, fit, mixed_runs
+from orchestrator.report.scaling.fit import Fit, fit, mixed_runs, one_sided
 from orchestrator.report.scaling.frontier import ALLOCATIONS, Cost, allocation, envelope_route
 from orchestrator.report.scaling.intervals import resample
 from orchestrator.report.scaling.objective import Objective
@@ -152,11 +152,9 @@ def tuned(made: Fit) -> tuple[str, str]:
     mixed = mixed_runs(made)
     if mixed:
         return "warning", mixed[0]
-    residuals = -made.residuals  # measured above the law counts upwards
-    middle, high, low = np.quantile(residuals, [0.5, 0.95, 0.05])
-    skew = (high + low - 2 * middle) / max(high - low, 1e-300)
-    if skew > 0.5 and high - middle > 0.02:
-        return "warning", f"losses lie one-sidedly above the law (by up to {high:.1%}): are all of these runs tuned?"
+    skew, above = one_sided(made)
+    if skew > 0.5 and above > 0.02:
+        return "warning", f"losses lie one-sidedly above the law (by up to {above:.1%}): are all of these runs tuned?"
     return "ok", "losses scatter to both sides of the law"
 
 

@@ -10,7 +10,7 @@ from scipy.stats import t
 from orchestrator.report.scaling import identify
 from orchestrator.report.scaling.derivative import Array
 from orchestrator.report.scaling.model import Model
-from orchestrator.report.scaling.solve import solve
+from orchestrator.report.scaling.solve import RESAMPLED, solve
 
 
 def run_weights(model: Model, repeats: int, seed: int) -> Array:
@@ -24,7 +24,8 @@ def run_weights(model: Model, repeats: int, seed: int) -> Array:
 def resample(model: Model, starts: Array, repeats: int, seed: int) -> Array:
     """Bootstrap by run [repeats, p], each repeat solved from every one of `starts` [minima, p], the better kept."""
     weights = run_weights(model, repeats, seed)
-    problem = replace(model.problem, objective=model.problem.objective.for_resampling(model.problem.scale))
+    objective_here = model.problem.objective.for_resampling(model.problem.scale)
+    problem = replace(model.problem, objective=objective_here, tolerance=RESAMPLED)
     best = solve(problem, np.repeat(starts[:1], repeats, axis=0), weights)
     theta, objective = best.theta, best.objective
     for start in starts[1:]:

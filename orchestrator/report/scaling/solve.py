@@ -15,6 +15,7 @@ from orchestrator.report.scaling.derivative import Array
 from orchestrator.report.scaling.objective import Objective, huber, influence, reweighting
 
 STATIONARY = 1e-8  # of the objective: what a Newton step may still promise at a point that counts as a minimum
+RESAMPLED = 1e-9  # the tolerance of resamples and back-tests, far below what their spread can show
 CHUNK = 150_000  # numbers of a Jacobian held at once: about the size of a second-level cache
 
 
@@ -27,6 +28,7 @@ class Problem:
     objective: Objective
     low: Array  # [p]
     high: Array  # [p]
+    tolerance: float = 1e-15  # of the objective: what a Newton step may still promise when the solver is content
 
     def residuals(self, theta: Array) -> tuple[Array, Array]:
         value, jacobian = self.evaluate(theta)
@@ -107,7 +109,7 @@ def descend(
         for old, new in zip(state, fresh, strict=True):
             old[accepted] = new[better]
         damping[active] = np.where(better, np.maximum(damping[active] * 0.2, 1e-15), damping[active] * 4.0)
-        done = decrement <= 1e-15 * cost + 1e-6 * nil[active]
+        done = decrement <= problem.tolerance * cost + 1e-6 * nil[active]
         stationary[active[done]] = True
         finished = done | (damping[active] > 1e12) | ~np.isfinite(cost)
         # no descent along a heavily damped gradient within rounding: as stationary as doubles can tell
