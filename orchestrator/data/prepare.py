@@ -114,6 +114,8 @@ def _write(folder: Path, made: Prepared, card: Card) -> None:
         except OSError:
             # Another process preparing the same set may have been quicker: its folder is as good as ours.
             if not is_current(folder, card.source, card.recipe):
+                if old.exists():
+                    old.rename(folder)
                 raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)

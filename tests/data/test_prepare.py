@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.data import CATALOG, Card, Dataset, File, prepare
+from orchestrator.data import CATALOG, Card, Dataset, File, order, prepare
 from orchestrator.data.arrays import statistics
 from orchestrator.data.load import load
 from orchestrator.data.prepare import fingerprint
@@ -74,6 +74,15 @@ def test_text_becomes_one_column_per_value_of_the_training_rows(own, tmp_path):
     assert card.features == ("color=blue", "color=red")
     assert arrays(folder)["test_inputs"].tolist() == [[0, 0], [0, 1]]  # green was not known in training
     assert card.normalization == {"mean": [0, 0], "scale": [1, 1]}
+
+
+def test_a_value_seen_only_in_validation_gets_no_column(own, tmp_path):
+    labels = np.arange(30) % 2
+    seen_late = order.split(labels, validation=6, test=6)["validation"][0]
+    rows = "".join(f"{'ab'[n % 2]},{'green' if n == seen_late else ['red', 'blue'][n // 2 % 2]}\n" for n in range(30))
+    folder = prepare_dataset(own("a.csv", "label,color\n" + rows, target="label"), tmp_path)
+    assert Card.read(folder).features == ("color=blue", "color=red")
+    assert arrays(folder)["validation_inputs"].sum(1).tolist() == [0, 1, 1, 1, 1, 1]
 
 
 def test_every_value_survives_exactly(own, tmp_path):
@@ -158,6 +167,21 @@ def test_a_failure_leaves_the_old_folder_whole(own, tmp_path, monkeypatch):
         prepare_dataset(own("a.csv", table(90), target="label"), tmp_path)
     assert contents(folder) == before
     assert [path.name for path in (tmp_path / "prepared").iterdir()] == ["mine"]
+
+
+def test_a_rename_that_fails_brings_the_old_folder_back(own, tmp_path, monkeypatch):
+    folder = prepare_dataset(own("a.csv", table(60), target="label"), tmp_path)
+    before, rename = contents(folder), Path.rename
+
+    def refuse_new(path: Path, target: Path) -> Path:
+        if target == folder and not path.name.endswith(".old"):
+            raise OSError(5, "Input/output error")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_new)
+    with pytest.raises(UserError, match="Input/output error"):
+        prepare_dataset(own("a.csv", table(90), target="label"), tmp_path)
+    assert contents(folder) == before
 
 
 def test_a_quicker_process_wins_without_harm(own, tmp_path, monkeypatch):
