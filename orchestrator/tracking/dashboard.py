@@ -27,7 +27,9 @@ def serve(runs: Path, host: str = "127.0.0.1", port: int = 5000) -> None:
     if not uri.startswith(store.SQLITE):
         raise UserError(f"MLFLOW_TRACKING_URI is {uri}: a server that runs already; open it in a browser")
     if not Path(uri.removeprefix(store.SQLITE)).is_file():
-        raise UserError(f"{runs}: no MLflow store here ({store.DATABASE}); run a sweep first, or give its folder by --runs")
+        raise UserError(
+            f"{runs}: no MLflow store here ({store.DATABASE}); run a sweep first, or give its folder by --runs"
+        )
     _check_port(host, port)
     store.quiet()
     with (runs / LOG).open("wb") as log:
@@ -74,10 +76,8 @@ def _check_port(host: str, port: int) -> None:
 def _end(server: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGTERM)
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         server.wait(5)
-    except subprocess.TimeoutExpired:
-        pass
     with contextlib.suppress(ProcessLookupError):
         os.killpg(server.pid, signal.SIGKILL)
     server.wait()

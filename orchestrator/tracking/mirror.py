@@ -30,7 +30,8 @@ from orchestrator.tracking.reading import Reading
 from orchestrator.tracking.runs import Runs
 
 LOG, LOCK = "mirror.log", "mirror.lock"
-NICENESS = 10
+# Beside workers that take all cores: a quarter of one.
+NICENESS = 5
 
 LOOK_SECONDS = 0.25  # between looks at the journal
 WRITE_SECONDS = 2.0  # between writes to MLflow: the longer, the more a batch holds

@@ -53,23 +53,29 @@ class Destination:
 
 
 def log(to: Destination, trial: str, network: Network, weights: Path, tags: Mapping[str, str]) -> str:
-    """Log a finalist's model to its run, once: a model that is there is kept. Returns its id."""
+    """Log a finalist's model to its run; what is there already is kept or completed. Returns its id."""
     from mlflow.entities import LoggedModelOutput
 
     tags = {key: text for key, text in tags.items() if not key.startswith("mlflow.")}
     query = f"tags.`{RUN_TAG}` = '{tags[RUN_TAG]}' AND tags.`{TRIAL_TAG}` = '{trial}'"
-    for there in to.client.search_logged_models([to.experiment], query):
-        if there.status == "READY":
-            return str(there.model_id)
-        to.client.delete_logged_model(there.model_id)  # a mirror was killed while it wrote it
+    there = to.client.search_logged_models([to.experiment], query)
+    if there and there[0].status == "READY":
+        return str(there[0].model_id)
     name = trial.replace(".", "_")  # a dot is not allowed
-    made = to.client.create_logged_model(to.experiment, name, to.run_id, dict(tags), model_type=network.family)
+    model = (
+        there[0]
+        if there
+        else to.client.create_logged_model(to.experiment, name, to.run_id, dict(tags), model_type=network.family)
+    )
     with tempfile.TemporaryDirectory(prefix="orchestrate-") as folder:
-        _write(Path(folder), made.model_id, to.run_id, network, weights)
-        to.client.log_model_artifacts(made.model_id, folder)
-    to.client.log_outputs(to.run_id, [LoggedModelOutput(made.model_id, 0)])
-    to.client.finalize_logged_model(made.model_id, "READY")
-    return str(made.model_id)
+        _write(Path(folder), model.model_id, to.run_id, network, weights)
+        to.client.log_model_artifacts(model.model_id, folder)
+    # MLflow refuses an output that it has.
+    outputs = to.client.get_run(to.run_id).outputs.model_outputs if there else []
+    if model.model_id not in [output.model_id for output in outputs]:
+        to.client.log_outputs(to.run_id, [LoggedModelOutput(model.model_id, 0)])
+    to.client.finalize_logged_model(model.model_id, "READY")
+    return str(model.model_id)
 
 
 def _write(folder: Path, model_id: str, run_id: str, network: Network, weights: Path) -> None:

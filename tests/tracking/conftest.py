@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -74,7 +75,7 @@ class MadeUpSweep:
         self.cells = [Cell("mlp", size, 1.0, 1000, 6000, 1000) for size in ("xs", "s")]
         self.writer = journal.Writer(self.run_dir)
         plan = {
-            "id": f"id-of-{self.run_dir.name}",
+            "id": uuid.uuid4().hex,
             "spec": self.spec.model_dump(),
             "spaces": {"mlp": SPACE.as_dict()},
             "direction": "min",
