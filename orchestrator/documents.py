@@ -17,18 +17,31 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML mapping, and the line on which each key path begins (counted from 1)."""
+    """A YAML mapping, and the line on which each key path begins (counted from 1).
+
+    `overridden` holds the key paths whose values came from the command line and not from the file.
+    """
 
     path: Path
     content: dict[str, Any]
     lines: dict[KeyPath, int]
+    overridden: frozenset[KeyPath] = frozenset()
 
     def where(self, *key_path: str | int) -> str:
-        """`file:line` of the innermost part of `key_path` that the file holds."""
-        for end in range(len(key_path), 0, -1):
-            if line := self.lines.get(tuple(key_path[:end])):
-                return f"{self.path}:{line}"
+        """Where `key_path` was given: `file:line` of its innermost part that the file holds, or `--set key`."""
+        parts = [key_path[:end] for end in range(len(key_path), 0, -1)]
+        for part in parts:
+            if part in self.overridden:
+                return f"--set {_dotted(part)}"
+        for part in parts:
+            if part in self.lines:
+                return f"{self.path}:{self.lines[part]}"
         return str(self.path)
+
+    def place(self, *key_path: str | int) -> str:
+        """`where`, and the key itself: the beginning of a message about its value."""
+        where, name = self.where(*key_path), _dotted(key_path)
+        return where if where == f"--set {name}" else f"{where}: {name}"
 
 
 def load(path: Path) -> Document:
@@ -45,19 +58,25 @@ def load(path: Path) -> Document:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         content = yaml.safe_load(text)
+        lines: dict[KeyPath, int] = {}
+        _note_lines(node, (), lines, Path(path))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise UserError(f"{path}:{line}: not valid YAML: {error.problem}") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:  # such as a date of month 13
+        raise UserError(f"{path}: holds a value that is not possible: {error}") from None
+    except RecursionError:
+        raise UserError(f"{path}: refers to itself (an alias within its own anchor), or is nested too deep") from None
+    if content is None:
+        raise UserError(f"{path}: the file is empty; expected a mapping of keys to values")
     if not isinstance(content, dict):
-        raise UserError(f"{path}: expected a mapping of keys to values, found {type(content).__name__}")
-    lines: dict[KeyPath, int] = {}
-    _note_lines(node, (), lines, Path(path))
+        raise UserError(f"{path}: expected a mapping of keys to values, found {describe(content)}")
     return Document(Path(path), content, lines)
 
 
-def _note_lines(node: yaml.Node, key_path: KeyPath, lines: dict[KeyPath, int], path: Path) -> None:
+def _note_lines(node: yaml.Node | None, key_path: KeyPath, lines: dict[KeyPath, int], path: Path) -> None:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             child = (*key_path, key.value)
@@ -69,6 +88,25 @@ def _note_lines(node: yaml.Node, key_path: KeyPath, lines: dict[KeyPath, int], p
         for index, value in enumerate(node.value):
             lines[(*key_path, index)] = value.start_mark.line + 1
             _note_lines(value, (*key_path, index), lines, path)
+
+
+def _dotted(key_path: KeyPath) -> str:
+    return ".".join(map(str, key_path))
+
+
+def describe(value: object) -> str:
+    """A value as a message shows it: one line, and not the whole of something long."""
+    if isinstance(value, dict):
+        return f"a mapping ({shorten(', '.join(map(str, value)))})"
+    if isinstance(value, list):
+        if not value:
+            return "an empty list"
+        return f"a list ({shorten(', '.join(map(repr, value)))})"
+    return "nothing" if value is None else shorten(repr(value))
+
+
+def shorten(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def nearest(word: object, valid: Iterable[str]) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import pydantic
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator import documents
+from orchestrator.documents import Document, describe, nearest
 from orchestrator.errors import UserError
 
 Size = Literal["xs", "s", "m", "l", "xl"]
@@ -19,22 +21,23 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    # strict: a quoted number, a 1 for true, a whole number written 10.0 are mistakes that are named, not mended.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Sampler(Strict):
     """How configurations are suggested within a cell; the names are those of `search/samplers.py`."""
 
     name: str = "tpe"
-    startup_trials: int = Field(10, ge=1)
+    startup_trials: int = Field(default=10, ge=1)
 
 
 class EarlyStopping(Strict):
     """When a hopeless trial is stopped; the names are those of `search/stopping.py`."""
 
     name: str = "halving"
-    min_epochs: int = Field(1, ge=1)
-    reduction_factor: float = Field(3.0, gt=1)
+    min_epochs: int = Field(default=1, ge=1)
+    reduction_factor: float = Field(default=3.0, gt=1)
 
 
 class Resources(Strict):
@@ -43,8 +46,8 @@ class Resources(Strict):
     Without `gpus`, a trial gets a GPU of its own where the machine has any, and none elsewhere.
     """
 
-    cpus: float = Field(1, gt=0)
-    gpus: float | None = Field(None, ge=0)
+    cpus: float = Field(default=1, gt=0)
+    gpus: float | None = Field(default=None, ge=0)
 
 
 class Sweep(Strict):
@@ -53,19 +56,19 @@ class Sweep(Strict):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     data: str | dict[str, Any]
     families: list[str] = Field(min_length=1)
-    sizes: list[Size] = Field(["m"], min_length=1)
-    data_fractions: list[Fraction] = Field([1.0], min_length=1)
+    sizes: list[Size] = Field(default=["m"], min_length=1)
+    data_fractions: list[Fraction] = Field(default=[1.0], min_length=1)
     metric: str = "validation_loss"
-    trials: int = Field(20, ge=1, description="search trials a cell")
-    finalists: int = Field(3, ge=0, description="fresh seeds on which each cell's best is trained again")
-    max_epochs: int = Field(20, ge=1)
-    patience: int | None = Field(None, ge=1, description="epochs without improvement before a trial ends")
-    seed: int = Field(0, ge=0)
+    trials: int = Field(default=20, ge=1, description="search trials a cell")
+    finalists: int = Field(default=3, ge=0, description="fresh seeds on which each cell's best is trained again")
+    max_epochs: int = Field(default=20, ge=1)
+    patience: int | None = Field(default=None, ge=1, description="epochs without improvement before a trial ends")
+    seed: int = Field(default=0, ge=0)
     sampler: Sampler = Sampler()
     early_stopping: EarlyStopping = EarlyStopping()
     resources: Resources = Resources()
-    workers: int | None = Field(None, ge=1, description="trials at a time; without it, as many as fit")
-    search_spaces: str = Field("../search_spaces", description="folder, relative to this file")
+    workers: int | None = Field(default=None, ge=1, description="trials at a time; without it, as many as fit")
+    search_spaces: str = Field(default="../search_spaces", description="folder, relative to this file")
 
     @pydantic.field_validator("families", "sizes", "data_fractions")
     @classmethod
@@ -85,7 +88,7 @@ class Sweep(Strict):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[Sweep, documents.Document]:
+def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[Sweep, Document]:
     """Read a sweep's specification; `overrides` are `key=value` or `key.key=value`, values in YAML.
 
     Raises:
@@ -96,43 +99,83 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[Sweep, documents.
     overridden = set()
     for override in overrides:
         key, separator, text = override.partition("=")
-        if not separator or not key:
+        if not separator or not all(key.split(".")):
             raise UserError(f"--set {override}: expected key=value, such as trials=10 or sampler.name=random")
         overridden.add(_set(content, key, text))
+    document = replace(document, overridden=frozenset(overridden))
     try:
         return Sweep.model_validate(content), document
     except pydantic.ValidationError as error:
-        raise UserError(_one_line(error, document, overridden)) from None
+        raise UserError(_one_line(error, document)) from None
 
 
-def _set(content: dict[str, Any], key: str, text: str) -> str:
+def _set(content: dict[str, Any], key: str, text: str) -> tuple[str, ...]:
     *parents, last = key.split(".")
     for parent in parents:
         below = content.get(parent, {})
         if not isinstance(below, dict):
-            raise UserError(f"--set {key}: {parent!r} is not a mapping")
+            raise UserError(f"--set {key}: {parent!r} holds {describe(below)}, not keys; give the whole of it")
         content[parent] = content = dict(below)
     try:
         content[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise UserError(f"--set {key}={text}: the value is not valid YAML") from None
-    return key.split(".")[0]
+    return tuple(key.split("."))
 
 
-def _one_line(error: pydantic.ValidationError, document: documents.Document, overridden: set[str]) -> str:
-    first = error.errors()[0]
-    location = tuple(part for part in first["loc"] if part not in ("str", "dict[str,any]", "constrained-int"))
-    where = f"--set {location[0]}" if location and location[0] in overridden else document.where(*location)
-    name = ".".join(str(part) for part in location)
-    if first["type"] == "extra_forbidden":
-        model: type[BaseModel] = Sweep
-        for part in location[:-1]:
-            field = model.model_fields[str(part)].annotation
-            model = field if isinstance(field, type) and issubclass(field, BaseModel) else model
-        return f"{where}: unknown key {name!r}; {documents.nearest(location[-1], model.model_fields)}"
+# pydantic's kinds of error in this project's words; braces are filled from the error's own context.
+WORDING = {
+    "int_type": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "float_type": "expected a number",
+    "finite_number": "expected a finite number",
+    "string_type": "expected a word",
+    "list_type": "expected a list",
+    "dict_type": "expected a mapping",
+    "model_type": "expected a mapping",
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be {ge:g} or more",
+    "less_than_equal": "must be {le:g} or less",
+    "too_short": "must hold at least one entry",
+    "value_error": "{error}",
+    "string_pattern_mismatch": "is a folder's name too: letters, digits, '_', '-' and '.', beginning with one "
+    "of the first two",
+}
+
+
+def _one_line(error: pydantic.ValidationError, document: Document) -> str:
+    # A misspelt key comes with the complaint that the right one is missing: the misspelling is what helps.
+    first = min(error.errors(), key=lambda one: one["type"] not in ("extra_forbidden", "invalid_key"))
+    # Of a field that may be one of two types pydantic adds the type to the path; the keys of the YAML are enough.
+    location = tuple(part for part in first["loc"] if part not in ("str", "dict[str,any]", "[key]"))
+    place, given = document.place(*location), first["input"]
+    if first["type"] in ("extra_forbidden", "invalid_key"):
+        valid = nearest(location[-1], _model_at(location[:-1]).model_fields)
+        return f"{document.where(*location)}: unknown key {'.'.join(map(str, location))!r}; {valid}"
     if first["type"] == "missing":
-        return f"{where}: {name!r} is missing"
+        return f"{document.where(*location)}: the key {location[-1]!r} is missing"
     if first["type"] == "literal_error":
-        return f"{where}: {name}: unknown value {first['input']!r}; {first['msg'].lower()}"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {name}: {message[0].lower()}{message[1:]}, found {first['input']!r}"
+        return f"{place}: unknown value {describe(given)}; {nearest(given, get_args(Size))}"
+    if location == ("data",):
+        return f"{place}: expected a data set's name or a mapping that describes yours, found {describe(given)}"
+    wording = WORDING.get(first["type"], first["msg"]).format(**first.get("ctx", {}))
+    if first["type"] == "model_type":
+        wording += f" of {', '.join(_model_at(location).model_fields)}"
+    hint = _hint(given) if first["type"] in ("int_type", "float_type") else ""
+    return f"{place}: {wording}, found {describe(given)}{hint}"
+
+
+def _model_at(location: tuple[int | str, ...]) -> type[BaseModel]:
+    model: type[BaseModel] = Sweep
+    for part in location:
+        field = model.model_fields[str(part)].annotation
+        model = field if isinstance(field, type) and issubclass(field, BaseModel) else model
+    return model
+
+
+def _hint(given: object) -> str:
+    """YAML 1.1 wants a point in it: 1e-3 is a word to YAML, as is a number in quotes."""
+    try:
+        return f" (a word to YAML; write {float(given):.15g})" if isinstance(given, str) else ""
+    except ValueError:
+        return ""
