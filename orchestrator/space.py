@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,14 +113,12 @@ def load(path: Path) -> Space:
     return Space(family, parameters)
 
 
-def _parameter(
-    document: documents.Document, name: str, entry: Any, above: Mapping[str, Parameter]
-) -> Parameter:
+def _parameter(document: documents.Document, name: str, entry: Any, above: Mapping[str, Parameter]) -> Parameter:
     where = f"{document.where('parameters', name)}: {name}"
     if not isinstance(entry, dict):
         raise UserError(f"{where}: expected a mapping with 'type' ({', '.join(TYPES)}), found {entry!r}")
     kind = entry.get("type")
-    if kind not in TYPES:
+    if not isinstance(kind, str) or kind not in TYPES:
         raise UserError(f"{where}: unknown type {kind!r}; {documents.nearest(kind, TYPES)}")
     for key in entry:
         if key not in ("type", *FIELDS[kind]):
@@ -133,8 +131,9 @@ def _parameter(
             raise UserError(f"{where}: 'values' must be a list of at least one value")
         if any(not isinstance(value, (bool, int, float, str)) for value in values):
             raise UserError(f"{where}: 'values' may hold numbers, words, true and false")
-        if len({(type(value), value) for value in values}) < len(values):
-            raise UserError(f"{where}: 'values' holds a value twice")
+        if len(set(values)) < len(values):
+            # 1 and 1.0 and true are equal to Python, and so to the sampler.
+            raise UserError(f"{where}: 'values' holds a value twice (1, 1.0 and true count as one)")
         return Choice(tuple(values), when)
     return _range(where, kind, entry, when)
 
@@ -145,9 +144,9 @@ def _range(
     number = (int,) if kind == "int" else (int, float)
     for bound in ("low", "high", *(("step",) if "step" in entry else ())):
         value = entry.get(bound)
-        if isinstance(value, bool) or not isinstance(value, number) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, number) or not abs(value) <= sys.float_info.max:
             hint = " (YAML reads 1e-3 as a word: write 1.0e-3)" if isinstance(value, str) else ""
-            expected = "a whole number" if kind == "int" else "a number"
+            expected = "a whole number" if kind == "int" else "a finite number"
             raise UserError(f"{where}: {bound!r} must be {expected}, found {value!r}{hint}")
     log, step = entry.get("log", False), entry.get("step", 1)
     if not isinstance(log, bool):
@@ -163,14 +162,14 @@ def _range(
     return Float(float(entry["low"]), float(entry["high"]), log, when)
 
 
-def _conditions(
-    where: str, when: Any, above: Mapping[str, Parameter]
-) -> tuple[tuple[str, tuple[Value, ...]], ...]:
+def _conditions(where: str, when: Any, above: Mapping[str, Parameter]) -> tuple[tuple[str, tuple[Value, ...]], ...]:
     if not isinstance(when, dict):
         raise UserError(f"{where}: 'when' must map an earlier parameter to a list of its values")
     conditions = []
     for key, values in when.items():
         values = values if isinstance(values, list) else [values]
+        if not values:
+            raise UserError(f"{where}: 'when' lists no value of {key!r}; give at least one")
         if key != "task":
             if key not in above:
                 valid = documents.nearest(key, ("task", *above))
