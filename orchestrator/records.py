@@ -49,7 +49,8 @@ class Cell:
 
     @property
     def id(self) -> str:
-        return f"{self.family}-{self.size}-{self.data_fraction:g}"
+        """`mlp-m-0.25`; never with an exponent, whose sign would read as one more dash."""
+        return f"{self.family}-{self.size}-{self.data_fraction:.12f}".rstrip("0").rstrip(".")
 
 
 @dataclass(frozen=True)
