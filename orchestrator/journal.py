@@ -57,13 +57,17 @@ class Writer:
         except OSError as error:
             raise UserError(f"{run_dir}: cannot be written to ({error.strerror}); give a folder of yours") from None
         self._connection = sqlite3.connect(run_dir / FILE, isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        # FULL: an event is on the disk before anything acts on it (0.7 ms), even when the power goes.
-        self._connection.execute("PRAGMA synchronous=FULL")
-        self._connection.execute(
-            "CREATE TABLE IF NOT EXISTS events (sequence INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, "
-            "kind TEXT NOT NULL, trial TEXT, time REAL NOT NULL, content TEXT NOT NULL)"
-        )
+        try:
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            # FULL: an event is on the disk before anything acts on it (0.7 ms), even when the power goes.
+            self._connection.execute("PRAGMA synchronous=FULL")
+            self._connection.execute(
+                "CREATE TABLE IF NOT EXISTS events (sequence INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, "
+                "kind TEXT NOT NULL, trial TEXT, time REAL NOT NULL, content TEXT NOT NULL)"
+            )
+        except sqlite3.DatabaseError as error:
+            self.close()
+            raise _unusable(run_dir / FILE, error) from None
 
     def append(self, *events: tuple[str, str, str | None, dict[str, Any]]) -> float:
         """Write events (key, kind, trial, content) in one durable step; a key already there is left as it is.
@@ -96,8 +100,9 @@ class Reader:
         path = run_dir / FILE
         if not path.is_file():
             raise UserError(f"{run_dir}: no sweep here (no {FILE}); give the folder of a run, such as runs/demo")
-        self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+        self._path = path
         self._seen = 0
+        self._connection = _connect_to_read(path)
 
     def new(self) -> list[Event]:
         try:
@@ -108,11 +113,12 @@ class Reader:
                 "SELECT sequence, key, kind, trial, time, content FROM events WHERE sequence > ? ORDER BY sequence",
                 (self._seen,),
             ).fetchall()
-        except sqlite3.DatabaseError as error:
-            raise UserError(f"the journal cannot be read: {error}") from None
-        if rows:
-            self._seen = rows[-1][0]
-        return [Event(*row[:5], json.loads(row[5])) for row in rows]
+            found = [Event(n, key, kind, trial, at, json.loads(text)) for n, key, kind, trial, at, text in rows]
+        except (sqlite3.DatabaseError, ValueError) as error:
+            raise _unusable(self._path, error) from None
+        if found:
+            self._seen = found[-1].sequence
+        return found
 
     def close(self) -> None:
         self._connection.close()
@@ -148,6 +154,28 @@ def driver(run_dir: Path) -> str | None:
         return os.read(descriptor, 200).decode() or "another process"
     finally:
         os.close(descriptor)
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    address = f"{path.absolute().as_uri()}?mode=ro"
+    connection = sqlite3.connect(address, uri=True, check_same_thread=False)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        # In a folder that is not ours SQLite can't lay the files that readers and a writer share. Where no
+        # writer has left any (`-wal`), there is none to share with, and the file is whole as it is.
+        if not path.with_name(f"{path.name}-wal").exists():
+            connection.close()
+            connection = sqlite3.connect(f"{address}&immutable=1", uri=True, check_same_thread=False)
+    except sqlite3.DatabaseError:
+        pass  # a damaged file: said by the first reading
+    return connection
+
+
+def _unusable(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{path}: not a journal that can be read ({error}); nothing was changed; move it away, or put back a copy"
+    )
 
 
 def _lock(run_dir: Path) -> int:
