@@ -8,7 +8,7 @@ built again from the journal.
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -22,8 +22,8 @@ from orchestrator.search.study import Study
 from orchestrator.space import Space
 from orchestrator.spec import Sweep
 
-# A worker that dies this often on one trial takes the trial with it.
-MAX_ATTEMPTS = 5
+# A trial under which this many workers died, since the command was started, takes no more of them.
+MAX_LOSSES = 5
 
 
 class _CellSearch:
@@ -64,6 +64,8 @@ class Engine:
         }
         self._waiting: deque[str] = deque()
         self._open: set[str] = set()
+        # Not from the journal's attempts: those count as well every time that the whole sweep was interrupted.
+        self._losses: Counter[str] = Counter()
         self._replay()
 
     # ---- what a runner calls -------------------------------------------------------------------------------
@@ -73,9 +75,10 @@ class Engine:
         if self._waiting:
             chosen = self.history.trials[self._waiting.popleft()].trial
         else:
-            chosen = self._finalist() or self._suggestion()
-            if chosen is None:
+            made = self._finalist() or self._suggestion()
+            if made is None:
                 return None
+            chosen = made
             self._write(f"asked/{chosen.id}", "asked", None, asdict(chosen))
             self._adopt(self.history.trials[chosen.id])
         self._open.add(chosen.id)
@@ -93,6 +96,8 @@ class Engine:
     def report(self, trial: str, rows: Sequence[Mapping[str, Any]]) -> bool:
         """Record epochs (several rows in one message are fine, at most one rung, last); True: stop the trial."""
         told = self.history.trials[trial]
+        if told.status in records.ENDED:
+            return True  # a message that came late
         search = self._cells[told.trial.cell]
         known = len(told.reports)
         fresh = [dict(row) for row in rows if row["epoch"] > known]
@@ -105,6 +110,7 @@ class Engine:
             others.append(value)
             decision = {"epoch": epoch, "value": value, "among": len(others), "stop": stop}
             events.append((f"decided/{trial}/{epoch}", "decided", trial, decision))
+            search.study.report(told.trial.number, epoch, value)
         self._write_all(events)
         return told.stopped_at is not None and epoch >= told.stopped_at
 
@@ -120,11 +126,11 @@ class Engine:
 
     def lost(self, trial: str, reason: str) -> None:
         """A worker died under a trial: it runs again from its last checkpoint, unless it keeps killing workers."""
-        told = self.history.trials[trial]
-        if told.status in records.ENDED:
-            self._open.discard(trial)
-        elif told.attempts >= MAX_ATTEMPTS:
-            self.end(trial, records.FAILED, f"its worker died {told.attempts} times: {reason}")
+        if trial not in self._open:
+            return  # it has ended, or waits already
+        self._losses[trial] += 1
+        if self._losses[trial] >= MAX_LOSSES:
+            self.end(trial, records.FAILED, f"its worker died {self._losses[trial]} times: {reason}")
         else:
             self._open.discard(trial)
             self._waiting.append(trial)
@@ -187,8 +193,7 @@ class Engine:
             return
         search = self._cells[told.trial.cell]
         search.ended += 1
-        reached = {rung: self._best_so_far(told.reports, rung) for rung in search.at_rung if rung <= len(told.reports)}
-        search.study.tell(told.trial.number, told.status, told.value, reached)
+        search.study.tell(told.trial.number, told.status, told.value)
 
     def _replay(self) -> None:
         """Studies and rungs as they were: the trials in the order in which they were asked."""
@@ -199,6 +204,7 @@ class Engine:
                 for rung, values in self._cells[told.trial.cell].at_rung.items():
                     if rung <= len(told.reports):
                         values.append(self._best_so_far(told.reports, rung))
+                        self._cells[told.trial.cell].study.report(told.trial.number, rung, values[-1])
             if told.status in records.ENDED:
                 self._note_end(told)
             elif told.stopped_at is not None:
