@@ -45,14 +45,15 @@ def data_list(data_root: Path) -> None:
     """The catalog: name, task, shape, licence, and whether it is prepared."""
     from rich.table import Table
 
-    from orchestrator.data.listing import rows
+    from orchestrator.data.listing import list_datasets
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    listed = rows(data_root)
-    for name in listed[0]:
-        table.add_column(name.replace("_", " "), overflow="fold")
-    for row in listed:
-        table.add_row(*(str(value) for value in row.values()))
+    for name in ("name", "task", "shape", "rows", "prepared", "source", "licence"):
+        table.add_column(name, justify="right" if name == "rows" else "left", no_wrap=name != "licence")
+    for row in list_datasets(data_root):
+        shape = "×".join(map(str, row.shape)) if row.shape else ""
+        rows = f"{row.rows:,}" if row.rows else ""
+        table.add_row(row.name, row.task, shape, rows, "yes" if row.prepared else "", row.source, row.licence)
     _console().print(table)
 
 
@@ -76,14 +77,13 @@ def data_prepare(names: tuple[str, ...], data_root: Path) -> None:
 @DATA
 def sweep(pipeline: Path, dry_run: bool, **options: Any) -> None:
     """Run a sweep, or go on with one that was interrupted."""
+    from orchestrator import plan, spec
     from orchestrator import sweep as sweeps
-    from orchestrator.spec import load
 
     chosen = sweeps.Options(**options)
     out = _console()
     # The data is prepared here, not in the sweep, so that a download shows its progress.
-    specification, document = load(pipeline, chosen.overrides)
-    _prepare_dataset(sweeps.plan.dataset(specification, document), chosen.data_root, quiet=True)
+    _prepare_dataset(plan.dataset(*spec.load(pipeline, chosen.overrides)), chosen.data_root, quiet=True)
     planned = sweeps.prepare(pipeline, chosen)
     _print_plan(planned, chosen.workers)
     if dry_run:
@@ -133,9 +133,47 @@ def export(run_dir: Path, out: Path) -> None:
 @RUNS
 def report(spec: Path, out: Path | None, runs: Path) -> None:
     """Make the page: which family wins, how it scales, what was tried."""
-    from orchestrator.report.render import build
+    from orchestrator.report import contents, render
+    from orchestrator.tracking.artifacts import attach_report
 
-    _say(f"{build(spec, runs, out)}")
+    page = render.build(spec, runs, out)
+    _say(str(page))
+    for run_dir in contents.load(spec, runs, render.SECTIONS).runs:
+        try:
+            attach_report(run_dir, page.parent)
+        except Exception as error:  # the page is made; a tracker that is down does not unmake it
+            _say(f"Not kept in MLflow: {str(error).splitlines()[0]}")
+
+
+@orchestrate.command()
+@click.argument("table", type=FILE)
+@click.option("--loss", required=True, metavar="COLUMN", help="What is to be explained; positive.")
+@click.option("--params", metavar="COLUMN", help="N, parameters.")
+@click.option("--data", metavar="COLUMN", help="D, samples or tokens seen; without it, C / 6N where C is given.")
+@click.option("--compute", metavar="COLUMN", help="C, FLOPs.")
+@click.option("--unique", metavar="COLUMN", help="U, samples before any repeats (data-constrained law).")
+@click.option("--width", metavar="COLUMN")
+@click.option("--depth", metavar="COLUMN")
+@click.option("--steps", metavar="COLUMN", help="Training steps (learning curves).")
+@click.option("--group", metavar="COLUMN", help="Families to fit and compare, one law each.")
+@click.option("--run", metavar="COLUMN", help="Rows of one run are not independent: name it.")
+@click.option("--law", metavar="NAME", help="A law's name, or all: ranked by back-test.  [default: by the columns]")
+@click.option("--fit", default="huber:1e-3", show_default=True, help="huber:WIDTH, lad or squared.")
+@click.option("--on", type=click.Choice(["log", "linear"]), default="log", show_default=True, help="Residuals of …")
+@click.option("--drop-highest", type=int, default=0, metavar="K", help="Leave out the K highest losses.")
+@click.option("--predict", multiple=True, metavar="N=…,D=…", help="Loss there, with an interval; may be repeated.")
+@click.option("--beyond", type=float, help="Decades beyond the data that a prediction may reach.")
+@click.option("--bootstrap", type=int, default=200, show_default=True, help="Repeats, by run.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--out", type=FOLDER, help="Folder for the fit card and the points.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def scaling(as_json: bool, beyond: float | None, **options: Any) -> None:
+    """Fit a scaling law to any table of runs; needs no sweep."""
+    from orchestrator.report.scaling.table import Options, analyse, text
+
+    given = options if beyond is None else {**options, "beyond": beyond}
+    result = analyse(Options(**given))
+    _say(json.dumps(result, indent=1, allow_nan=False) if as_json else text(result))
 
 
 @orchestrate.command()
@@ -172,7 +210,8 @@ def _fail(message: str, code: int) -> None:
 def _console() -> Any:
     from rich.console import Console
 
-    return Console(soft_wrap=False)
+    # Where nobody looks at a screen (a pipe, a log) lines are as long as they are.
+    return Console(width=None if sys.stdout.isatty() else 240)
 
 
 def _say(text: str) -> None:
@@ -234,10 +273,11 @@ def _print_plan(planned: Any, workers: int | None) -> None:
     _console().print(table)
     expected = plan.forecast(planned, plan.probe(planned))
     slots = plan.slots(sweep, workers)[0]
+    time = "" if expected.seconds is None else f", {duration(expected.seconds / slots)} of training"
     _say(
         f"{len(planned.cells)} cells × ({sweep.trials} trials + {sweep.finalists} finalists) = {expected.trials} "
         f"trials on {slots} workers; about {expected.epochs:,.0f} epochs (at most {expected.most_epochs:,}), "
-        f"{expected.flops:.1e} FLOPs, {duration(expected.seconds / slots)} of training"
+        f"{expected.flops:.1e} FLOPs{time}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Mapping
@@ -9,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator import documents, space, spec
-from orchestrator.data import CATALOG, Card, Dataset
+from orchestrator import documents, space
+from orchestrator.data import CATALOG, Card, Dataset, from_entry
 from orchestrator.documents import Document, nearest
 from orchestrator.errors import UserError
 from orchestrator.models import FAMILIES
@@ -19,7 +20,7 @@ from orchestrator.search import stopping
 from orchestrator.search.samplers import SAMPLERS
 from orchestrator.space import Choice, Float, Parameter, Space
 from orchestrator.spec import Sweep
-from orchestrator.tasks import TASKS
+from orchestrator.tasks import TASKS, Direction
 from orchestrator.training import parameters
 
 
@@ -44,7 +45,7 @@ class Plan:
     spec: Sweep
     card: Card
     data: Path
-    direction: str
+    direction: Direction
     spaces: Mapping[str, Space]
     cells: tuple[Cell, ...]
 
@@ -78,12 +79,12 @@ def dataset(sweep: Sweep, document: Document) -> Dataset:
         UserError: it is not in the catalog, or the description is wrong.
     """
     if isinstance(sweep.data, dict):
-        from orchestrator.data.catalog import from_entry
-
-        return from_entry(sweep.data, document.path.parent)
+        try:
+            return from_entry(sweep.data, document.path.parent)
+        except UserError as error:
+            raise UserError(f"{document.where('data')}: {error}") from None
     if sweep.data not in CATALOG:
-        where = document.where("data")
-        raise UserError(f"{where}: data: unknown data set {sweep.data!r}; {nearest(sweep.data, CATALOG)}")
+        raise UserError(f"{document.place('data')}: unknown data set {sweep.data!r}; {nearest(sweep.data, CATALOG)}")
     return CATALOG[sweep.data]
 
 
@@ -94,18 +95,19 @@ def make(sweep: Sweep, document: Document, data: Path) -> Plan:
         UserError: an unknown family, metric, sampler or rule; a space that does not fit its family; too little data.
     """
     card = Card.read(data)
-    _known(document, ("sampler", "name"), sweep.sampler.name, SAMPLERS)
-    _known(document, ("early_stopping", "name"), sweep.early_stopping.name, stopping.RULES)
+    _known(document, ("sampler", "name"), sweep.sampler.name, SAMPLERS, "there is no sampler")
+    _known(document, ("early_stopping", "name"), sweep.early_stopping.name, stopping.RULES, "there is no rule")
     for index, family in enumerate(sweep.families):
-        _known(document, ("families", index), family, FAMILIES)
+        _known(document, ("families", index), family, FAMILIES, "there is no family")
         if card.task not in FAMILIES[family].tasks:
             able = ", ".join(name for name, one in FAMILIES.items() if card.task in one.tasks)
             where = document.where("families", index)
             raise UserError(f"{where}: {family} can't do {card.task}, the task of {card.name}; these can: {able}")
     metrics = {f"validation_{name}": direction for name, direction in TASKS[card.task].metrics.items()}
-    _known(document, ("metric",), sweep.metric, metrics, "metric that {} reports".format(card.task))
-    folder = document.path.parent / sweep.search_spaces
-    spaces = {family: _space(family, folder, card.task) for family in sweep.families}
+    _known(document, ("metric",), sweep.metric, metrics, f"{card.task} reports no metric")
+    spaces = {family: _space(document, sweep, family, card.task) for family in sweep.families}
+    for index, fraction in enumerate(sweep.data_fractions):
+        _enough(document.place("data_fractions", index), card, fraction)
     cells = tuple(
         _cell(family, size, fraction, card)
         for family in sweep.families
@@ -116,7 +118,10 @@ def make(sweep: Sweep, document: Document, data: Path) -> Plan:
 
 
 def forecast(plan: Plan, seconds_a_sample: Mapping[tuple[str, str], float] | None = None) -> Forecast:
-    """Expected cost: a trial passes each rung with the rule's share, a finalist runs all its epochs."""
+    """Expected cost: a trial passes each rung with the rule's share, a finalist runs all its epochs.
+
+    `seconds_a_sample` is what `probe` measured; where it lacks a cell's family and size, seconds stay unknown.
+    """
     sweep = plan.spec
     rungs = stopping.make(**sweep.early_stopping.model_dump()).rungs(sweep.max_epochs)
     share, expected, before = 1.0, 0.0, 0
@@ -126,24 +131,28 @@ def forecast(plan: Plan, seconds_a_sample: Mapping[tuple[str, str], float] | Non
         share /= sweep.early_stopping.reduction_factor if sweep.early_stopping.name == "halving" else 1
     epochs = sweep.trials * expected + sweep.finalists * sweep.max_epochs
     samples = {cell: epochs * cell.train_samples for cell in plan.cells}
+    timings = [(seconds_a_sample or {}).get((cell.family, cell.size)) for cell in plan.cells]
+    known = [seconds * count for seconds, count in zip(timings, samples.values(), strict=True) if seconds is not None]
     return Forecast(
         trials=plan.trials,
         epochs=epochs * len(plan.cells),
         most_epochs=plan.trials * sweep.max_epochs,
         flops=math.fsum(cell.flops * count for cell, count in samples.items()),
-        seconds=math.fsum(seconds_a_sample[cell.family, cell.size] * n for cell, n in samples.items())
-        if seconds_a_sample
-        else None,
+        seconds=math.fsum(known) if len(known) == len(plan.cells) else None,
     )
 
 
 def probe(plan: Plan) -> dict[tuple[str, str], float]:
-    """Seconds of training a sample for each family and size: one epoch over a few hundred rows, here and now."""
+    """Seconds of training a sample for each family and size: one epoch over a few hundred rows, here and now.
+
+    A family and size whose defaults diverge on these rows before an epoch is over is left out.
+    """
     import dataclasses
 
     import torch
 
     from orchestrator.data.load import Split, load
+    from orchestrator.training.divergence import Diverged
     from orchestrator.training.fit import Job, fit
 
     data = load(plan.data)
@@ -152,11 +161,15 @@ def probe(plan: Plan) -> dict[tuple[str, str], float]:
     timings = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(plan.spec.resources.cpus)))
-    for family, size in {(cell.family, cell.size): None for cell in plan.cells}:
-        job = Job(family, size, {}, 0, 2, plan.spec.metric, plan.direction)
-        row = list(fit(job, small))[-1]  # the second epoch: the first also warms up
-        timings[family, size] = row["seconds"] / len(few.inputs)
-    torch.set_num_threads(threads)
+    try:
+        for family, size in {(cell.family, cell.size): None for cell in plan.cells}:
+            job = Job(family, size, {}, 0, 2, plan.spec.metric, plan.direction)
+            with contextlib.suppress(Diverged):
+                # The second epoch is what stays: the first also warms up.
+                for row in fit(job, small):
+                    timings[family, size] = row["seconds"] / len(few.inputs)
+    finally:
+        torch.set_num_threads(threads)
     return timings
 
 
@@ -168,40 +181,53 @@ def slots(sweep: Sweep, workers: int | None) -> tuple[int, float, float]:
     cpus = sweep.resources.cpus
     gpus = (1.0 if machine_gpus else 0.0) if sweep.resources.gpus is None else sweep.resources.gpus
     if gpus > machine_gpus:
-        raise UserError(f"resources: a trial asks for {gpus:g} GPUs, this machine has {machine_gpus}")
+        raise UserError(f"resources.gpus: a trial asks for {gpus:g} GPUs; this machine has {machine_gpus}")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     fits = int(machine_gpus / gpus) if gpus else max(1, int(cores / cpus))
     return workers or sweep.workers or fits, cpus, gpus
 
 
-def _known(
-    document: Document, key: tuple[str | int, ...], word: str, table: Mapping[str, Any], what: str | None = None
-) -> None:
+def _known(document: Document, key: tuple[str | int, ...], word: str, table: Mapping[str, Any], not_so: str) -> None:
     if word not in table:
-        raise UserError(
-            f"{document.where(*key)}: {key[0]}: no {what or str(key[0]).replace('_', ' ')} {word!r}; "
-            f"{nearest(word, table)}"
-        )
+        raise UserError(f"{document.place(*key)}: {not_so} {word!r}; {nearest(word, table)}")
+
+
+def _rows(card: Card, fraction: float) -> int:
+    return int(card.sizes["train"] * fraction + 0.5)
+
+
+def _enough(place: str, card: Card, fraction: float) -> None:
+    """Refuse a fraction that `data.load` would refuse, before anything starts."""
+    rows, least = _rows(card, fraction), max(len(card.classes), 2)
+    if rows < min(least, card.sizes["train"]):
+        held = f"{card.sizes['train']} training rows of {card.name}"
+        raise UserError(f"{place}: {fraction:g} leaves {rows} of the {held}; at least {least} are needed")
 
 
 def _cell(family: str, size: str, fraction: float, card: Card) -> Cell:
     described = parameters.describe(family, size, card.input_shape, card.outputs, task=card.task)
-    rows = int(card.sizes["train"] * fraction + 0.5)
-    return Cell(family, size, fraction, described.params, described.flops_per_sample, rows)
+    return Cell(family, size, fraction, described.params, described.flops_per_sample, _rows(card, fraction))
 
 
-def _space(family: str, folder: Path, task: str) -> Space:
-    path = folder / f"{family}.yaml"
+def _space(pipeline: Document, sweep: Sweep, family: str, task: str) -> Space:
+    path = _tidy(pipeline.path.parent / sweep.search_spaces / f"{family}.yaml")
+    if not path.is_file():
+        index = sweep.families.index(family)
+        raise UserError(f"{pipeline.where('families', index)}: the search space of {family} is missing: no file {path}")
     loaded = space.load(path)
     document = documents.load(path)
     if loaded.family != family:
         raise UserError(f"{document.where('family')}: this file is named for {family!r}, found {loaded.family!r}")
     allowed = parameters.parameters(family, task)
-    everywhere = {name for one in FAMILIES[family].tasks for name in parameters.parameters(family, one)}
+    # In the order of the code, and each once.
+    everywhere = {name: None for one in FAMILIES[family].tasks for name in parameters.parameters(family, one)}
     for name, parameter in loaded.parameters.items():
         where = document.where("parameters", name)
         if name not in everywhere:
             raise UserError(f"{where}: {family} has no hyperparameter {name!r}; {nearest(name, everywhere)}")
+        for other in (value for key, values in parameter.when if key == "task" for value in values):
+            if other not in TASKS:
+                raise UserError(f"{where}: {name}: 'when' names no task: {other!r}; {nearest(other, TASKS)}")
     given = loaded.given(task=task)
     for name, parameter in given.parameters.items():
         where = document.where("parameters", name)
@@ -209,6 +235,12 @@ def _space(family: str, folder: Path, task: str) -> Space:
             raise UserError(f"{where}: {name!r} has no meaning in {task}; add `when: {{task: […]}}`")
         _check_values(where, family, task, name, parameter, allowed[name])
     return given
+
+
+def _tidy(path: Path) -> Path:
+    """Without `..`, and as seen from here where it lies below: what a person would type."""
+    whole = path.resolve()
+    return whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole
 
 
 def _check_values(
