@@ -81,9 +81,10 @@ class History:
 
     def _note_best(self, trial: TrialHistory, report: dict[str, Any]) -> None:
         value = report.get(self.metric)
-        if value is not None and math.isfinite(value):
-            if trial.value is None or better(value, trial.value, self.direction):
-                trial.value, trial.best_epoch = value, report["epoch"]
+        if value is None or not math.isfinite(value):
+            return
+        if trial.value is None or better(value, trial.value, self.direction):
+            trial.value, trial.best_epoch = value, report["epoch"]
 
     @property
     def metric(self) -> str:

@@ -44,4 +44,5 @@ def status(run_dir: Path) -> dict[str, Any]:
 
 
 def _planned_trials(told: History) -> int:
-    return len(told.cells) * (told.plan["spec"]["trials"] + told.plan["spec"]["finalists"])
+    spec = told.plan["spec"]
+    return len(told.cells) * int(spec["trials"] + spec["finalists"])

@@ -13,9 +13,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from rich.console import Console
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import history, journal, plan, spec
 from orchestrator.engine import Engine
@@ -24,6 +22,9 @@ from orchestrator.plan import Plan
 from orchestrator.progress import Progress
 from orchestrator.ray import tuner
 from orchestrator.tracking import lineage, mirror
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 FINISHED, INTERRUPTED = "finished", "interrupted"
 

@@ -28,20 +28,18 @@ class EngineScheduler(TrialScheduler):
             tune_controller._actor_cache.increase_max(trial.placement_group_factory, by=self._slots)
             self._cache_widened = True
 
-    def on_trial_result(
-        self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]
-    ) -> str:
+    def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         assert self.engine is not None
         name = trial.config["trial"]
         stop = self.engine.report(name, result["rows"])
         if result["ended"]:
             test = {key.removeprefix("test/"): value for key, value in result.items() if key.startswith("test/")}
             self.engine.end(name, result["ended"], result["reason"], test)
-            return self.STOP
+            return str(self.STOP)
         if stop:
             self.engine.end(name, records.PRUNED)
-            return self.STOP
-        return self.CONTINUE
+            return str(self.STOP)
+        return str(self.CONTINUE)
 
     def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
         """None: Tune then starts what is pending, oldest first, without a walk over all trials."""

@@ -40,9 +40,7 @@ class EngineSearcher(Searcher):
             "rungs": self.engine.rungs_ahead(trial.id),
         }
 
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         trial = self._live.pop(trial_id, None)
         if error and trial is not None and self.engine is not None:
             self.engine.lost(trial, "Ray lost the worker")
