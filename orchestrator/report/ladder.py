@@ -138,7 +138,7 @@ def power_law(rows: pd.DataFrame, family: str, axis: str) -> PowerLaw:
             reason = (
                 f"the {100 * found.options.level:g} % interval of the exponent, {alpha.low:.2g} to {alpha.high:.2g}, "
                 "includes zero"
-            )
+            ).replace("-", "−")
             continue
         reason = _in_terms_of(axis, found.reasons) or found.status.replace("_", " ")
     return PowerLaw(family, axis, len(rows), None, None, None, reason, None)

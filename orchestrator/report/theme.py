@@ -44,12 +44,12 @@ def _palette() -> dict[str, Colour]:
     # After M. Okabe and K. Ito's colour-blind-safe set, darkened (light page) and lightened (dark page) for contrast.
     hues = (
         ("#0068a8", "#5fb7f2"),
-        ("#c4501b", "#f2925f"),
+        ("#bb4913", "#f2925f"),
         ("#00805e", "#45c8a1"),
         ("#9c4f96", "#dc9bd5"),
-        ("#96700a", "#e3bb4a"),
+        ("#8c6707", "#e3bb4a"),
         ("#46525e", "#c3cbd3"),
-        ("#2f93ad", "#8fdcec"),
+        ("#1d7a93", "#8fdcec"),
         ("#84603c", "#c9a985"),
     )
     families = [(f"family-{place}", *pair) for place, pair in enumerate(hues)]
@@ -131,9 +131,9 @@ def panel(
     return figure, axes
 
 
-def titles(axes: Axes, above: str, below: str = "") -> None:
+def titles(axes: Axes, above: str, below: str = "", colour: str = "") -> None:
     """What the vertical axis shows, written above it and not turned, and what the horizontal one shows, below."""
-    axes.set_title(above, pad=12, x=0.0, color=drawn("ink"))
+    axes.set_title(above, pad=12, x=0.0, color=colour or drawn("ink"))
     axes.set_xlabel(below, loc="left", labelpad=6)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-THIN = "\u2009"
+THIN = "\u202f"  # narrow, and no line is broken there
 PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 NOTHING = "–"
 

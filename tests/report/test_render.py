@@ -177,16 +177,39 @@ def test_a_sweep_in_its_first_minute_can_be_looked_at(made_up: Made, monkeypatch
     """One trial waits, nothing has been reported, the session is open."""
     path = made_up()
     header, tables = frames.read_run(path.parents[1] / "runs" / "demo")
-    waiting = dict.fromkeys(tables["trials"][0]) | {key: tables["trials"][0][key] for key in (
-        "trial", "cell", "family", "size", "data_fraction", "kind", "number", "seed", "config", "params")}  # fmt: skip
+    known = ("trial", "cell", "family", "size", "data_fraction", "kind", "number", "seed", "config", "params")
+    waiting: dict[str, Any] = {key: value if key in known else None for key, value in tables["trials"][0].items()}
     waiting |= {"status": "asked", "epochs": 0, "flops": 0, "seconds": 0, "samples": 0, "reason": "", "worker": ""}
-    fresh = header | {"sessions": [{"began": 1.0, "workers": 2}], "state": None, "ended": 1.0}
-    cell = tables["cells"][0] | {"asked": 1, "complete": 0, "pruned": 0, "diverged": 0, "failed": 0, "best": None,
+    fresh = dict(header) | {"sessions": [{"began": 1.0, "workers": 2}], "state": None, "ended": 1.0}
+    cell = dict(tables["cells"][0]) | {"asked": 1, "complete": 0, "pruned": 0, "diverged": 0, "failed": 0, "best": None,
                                  "best_trial": None, "test": None, "test_sd": None, "finals": 0}  # fmt: skip
     monkeypatch.setattr(frames, "read_run", lambda _: (fresh, {"trials": [waiting], "reports": [], "cells": [cell]}))
     said = answers(build(path))
-    assert "1 have not ended" in said["run"] or "1 has not ended" in said["run"]
+    assert "1 has not ended" in said["run"]
     assert "Not known yet" in said["curves"]
+
+
+@pytest.mark.parametrize(("theme_name", "page_colour"), [("light", "#fbfaf7"), ("dark", "#141518")])
+def test_every_colour_of_text_stands_out_from_the_page(theme_name: str, page_colour: str) -> None:
+    """Contrast of 4.5 or more (WCAG 2.2, AA), the families beyond those of the made-up sweep included."""
+
+    def light(colour: str) -> float:
+        channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    style = Path(render.__file__).with_name("page.css").read_text(encoding="utf-8")
+    assert f"--page: {page_colour}" in style
+    for name, colour in theme.PALETTE.items():
+        if name.startswith("family-") or name in ("ink", "muted"):
+            pair = sorted([light(getattr(colour, theme_name)), light(page_colour)])
+            assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5, name
+
+
+def test_no_two_of_many_families_look_the_same() -> None:
+    families = [f"family{n}" for n in range(24)]
+    dress = theme.Dress(families)
+    assert len({(dress.colour(family), dress.marker(family)) for family in families}) == 24
 
 
 def test_labels_move_apart_as_little_as_needed() -> None:

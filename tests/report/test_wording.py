@@ -9,7 +9,7 @@ from orchestrator.report import wording
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(999.6, "1.00\u2009k"), (1234567, "1.23\u2009M"), (42, "42.0"), (0, "0"), (None, "–"), (float("nan"), "–")],
+    [(999.6, "1.00\u202fk"), (1234567, "1.23\u202fM"), (42, "42.0"), (0, "0"), (None, "–"), (float("nan"), "–")],
 )
 def test_short_keeps_three_digits_and_a_prefix(value: float | None, text: str) -> None:
     assert wording.short(value) == text
@@ -52,10 +52,10 @@ def test_setting_is_as_short_as_it_can_be(value: object, text: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (4.25, "4.25\u2009s"),
-        (59.99, "1\u2009min 00\u2009s"),
-        (200, "3\u2009min 20\u2009s"),
-        (7500, "2\u2009h 05\u2009min"),
+        (4.25, "4.25\u202fs"),
+        (59.99, "1\u202fmin 00\u202fs"),
+        (200, "3\u202fmin 20\u202fs"),
+        (7500, "2\u202fh 05\u202fmin"),
     ],
 )
 def test_duration_is_said_in_two_units_at_most(seconds: float, text: str) -> None:

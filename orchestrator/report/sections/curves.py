@@ -147,8 +147,7 @@ def _panel(
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     theme.label_ends(axes, _ends(context, mine, front, column), size=9.5)
     axes.set_ylabel("")
-    theme.titles(axes, f"{family}: {column.replace('_', ' ')}", "Epoch")
-    axes.title.set_color(colour)
+    theme.titles(axes, f"{family}: {column.replace('_', ' ')}", "Epoch", colour)
     return svg.text_of(figure)
 
 

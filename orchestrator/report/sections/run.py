@@ -54,13 +54,13 @@ def _answer(context: Context, total: pd.Series, ended: dict[str, int], share: fl
     waiting = int(total["trials"]) - sum(ended.values())
     counts = [
         f"{ended[COMPLETE]:,} ran to their end",
-        f"{ended[PRUNED]:,} were stopped early",
+        f"{ended[PRUNED]:,} {'was' if ended[PRUNED] == 1 else 'were'} stopped early",
         f"{ended[DIVERGED]:,} diverged",
         f"{ended[FAILED]:,} failed",
     ]
     said = [text for text, status in zip(counts, (COMPLETE, PRUNED, DIVERGED, FAILED), strict=True) if ended[status]]
     if waiting:
-        said.append(f"{waiting:,} have not ended")
+        said.append(f"{waiting:,} {'has' if waiting == 1 else 'have'} not ended")
     return Markup(
         "{} over {} × {} × {} on {}: {}. Training took {} and {}; {} of that compute went into trials that "
         "were stopped, diverged or failed."

@@ -115,8 +115,7 @@ def _bars(context: Context, family: str, mine: Sequence[Influence]) -> str:
     axes.set(yticks=[], xlim=(0, 1), ylim=(-len(mine) + 0.45, 0.55))
     axes.xaxis.set_major_locator(FixedLocator([0, 0.5, 1]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
-    theme.titles(axes, family)
-    axes.title.set_color(colour)
+    theme.titles(axes, family, colour=colour)
     return svg.text_of(figure)
 
 
