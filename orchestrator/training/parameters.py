@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import torch
@@ -52,7 +52,8 @@ def parameters(family: str, task: str) -> dict[str, Allowed]:
     chosen = _family(family, task)
     sized = {field for size in chosen.sizes.values() for field in size}
     names: dict[str, Allowed] = {}
-    for owner in (chosen.config, TASKS[task], Hyperparameters):
+    owners: tuple[Any, ...] = (chosen.config, TASKS[task], Hyperparameters)
+    for owner in owners:
         names |= {name: allowed for name, allowed in _fields(owner).items() if name not in sized}
     return names
 
@@ -75,7 +76,7 @@ def split_config(family: str, size: str, task: str, config: Mapping[str, Any]) -
             raise UserError(f"{family}: unknown hyperparameter {name!r}; {nearest(name, allowed)}")
         checked[name] = check(name, value, allowed[name])
 
-    def part(owner: type[Any]) -> dict[str, Any]:
+    def part(owner: Any) -> dict[str, Any]:
         return {name: value for name, value in checked.items() if name in _fields(owner)}
 
     model = chosen.config(**chosen.sizes[size], **part(chosen.config))
@@ -132,7 +133,8 @@ def cost(settings: Settings, input_shape: tuple[int, ...], outputs: int) -> Desc
 
 def _without_floats(config: Any, keep: set[str]) -> Any:
     """A real number (a probability, a coefficient) doesn't change a network's shape, unless the size sets it."""
-    reals = {f.name: f.default for f in fields(config) if f.name not in keep and _fields(type(config))[f.name] is float}
+    kinds = _fields(cast(Any, type(config)))
+    reals = {f.name: f.default for f in fields(config) if f.name not in keep and kinds[f.name] is float}
     return replace(config, **reals)
 
 
@@ -167,7 +169,8 @@ def _family(family: str, task: str) -> Family:
     return FAMILIES[family]
 
 
-def _fields(owner: type[Any]) -> dict[str, Allowed]:
+@cache
+def _fields(owner: Any) -> dict[str, Allowed]:
     hints = get_type_hints(owner)
     return {
         field.name: get_args(hints[field.name]) if get_origin(hints[field.name]) is Literal else hints[field.name]

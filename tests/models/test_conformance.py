@@ -1,0 +1,240 @@
+"""What every family has to fulfil: a new line in FAMILIES is tested by being there."""
+
+from __future__ import annotations
+
+import random
+import re
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from orchestrator import records
+from orchestrator.errors import UserError
+from orchestrator.models import FAMILIES
+from orchestrator.space import Choice, Float, Int, Space, is_active, load
+from orchestrator.tasks import TASKS, Task
+from orchestrator.training.flops import flops_per_sample
+from orchestrator.training.parameters import Settings, describe, parameters, split_config
+
+ROOT = Path(__file__).parents[2]
+IN_EVERY_SPACE = ("learning_rate", "batch_size", "dropout", "weight_decay", "optimizer", "schedule", "warmup_fraction")
+OUTPUTS = {"classification": 10, "regression": 3}
+PAIRS = [(family, task) for family in FAMILIES for task in FAMILIES[family].tasks]
+pairs = pytest.mark.parametrize(("family", "task"), PAIRS)
+families = pytest.mark.parametrize("family", FAMILIES)
+SHAPE = (1, 8, 8)
+
+
+def build(settings: Settings, task: str, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return settings.family.build(settings.model, SHAPE, OUTPUTS[task])
+
+
+def batch(task: Task, name: str, rows: int = 16, seed: int = 1) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(seed)
+    return task.example(rows, SHAPE, OUTPUTS[name])
+
+
+def losses(settings: Settings, model: nn.Module, data: tuple[Tensor, Tensor]) -> Tensor:
+    return torch.stack([loss for _, loss in settings.task.step(model, *data)])
+
+
+def space_of(family: str, task: str) -> Space:
+    return load(ROOT / "search_spaces" / f"{family}.yaml").given(task=task)
+
+
+def draw(space: Space, seed: int) -> dict[str, Any]:
+    """A configuration drawn at random, bounds included now and then."""
+    chance = random.Random(seed)
+    drawn: dict[str, Any] = {}
+    for name, parameter in space.parameters.items():
+        if not is_active(parameter, drawn):
+            continue
+        if isinstance(parameter, Choice):
+            drawn[name] = chance.choice(parameter.values)
+        else:
+            end = chance.choice([parameter.low, parameter.high, None])
+            middle = chance.uniform(parameter.low, parameter.high)
+            drawn[name] = end if end is not None else round(middle) if isinstance(parameter, Int) else middle
+    return drawn
+
+
+@families
+def test_has_a_file_a_space_a_test_and_a_paper(family: str) -> None:
+    assert (ROOT / "orchestrator" / "models" / f"{family}.py").is_file()
+    assert (ROOT / "search_spaces" / f"{family}.yaml").is_file()
+    assert (ROOT / "tests" / "models" / f"test_{family}.py").is_file()
+    paper = FAMILIES[family].paper
+    year = re.search(r"\b(19|20)\d\d\b", paper)
+    assert year, f"{family}: the paper needs its year"
+    module = sys.modules[FAMILIES[family].config.__module__]
+    first_author = paper.split(",")[0].split(":")[0]
+    assert module.__doc__ and first_author in module.__doc__ and year[0] in module.__doc__
+
+
+@families
+def test_has_every_size_and_at_least_one_known_task(family: str) -> None:
+    assert tuple(FAMILIES[family].sizes) == records.SIZES
+    assert FAMILIES[family].tasks and set(FAMILIES[family].tasks) <= set(TASKS)
+
+
+@families
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28)], ids=["digits", "fashion_mnist"])
+def test_parameters_at_least_double_from_size_to_size(family: str, shape: tuple[int, ...]) -> None:
+    counts = [describe(family, size, shape, 10).params for size in records.SIZES]
+    assert all(after >= 2 * before for before, after in pairwise(counts)), counts
+
+
+@pairs
+@pytest.mark.parametrize("size", records.SIZES)
+def test_gives_one_row_of_outputs_for_each_row_of_inputs(family: str, task: str, size: str) -> None:
+    settings = split_config(family, size, task, {})
+    inputs, _ = batch(settings.task, task, rows=5)
+    outputs = build(settings, task)(inputs)
+    assert outputs.shape == (5, OUTPUTS[task])
+    assert outputs.isfinite().all()
+
+
+@pairs
+def test_a_gradient_reaches_every_parameter_whatever_is_chosen(family: str, task: str) -> None:
+    for seed in range(12):
+        settings = split_config(family, "s", task, draw(space_of(family, task), seed))
+        model = build(settings, task).train()
+        loss = losses(settings, model, batch(settings.task, task, rows=64)).sum()
+        torch.autograd.backward(loss)
+        assert loss.isfinite()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None and parameter.grad.abs().sum() > 0, (name, settings.model)
+
+
+@pairs
+def test_the_same_seed_gives_the_same_network_and_another_seed_another(family: str, task: str) -> None:
+    settings = split_config(family, "s", task, {})
+    data = batch(settings.task, task)
+    first, again, other = (losses(settings, build(settings, task, seed), data) for seed in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pairs
+def test_the_state_holds_all_that_makes_the_outputs(family: str, task: str) -> None:
+    settings = split_config(family, "s", task, {})
+    inputs, _ = batch(settings.task, task)
+    one, other = build(settings, task, 0).eval(), build(settings, task, 1).eval()
+    assert not torch.equal(one(inputs), other(inputs))
+    other.load_state_dict(one.state_dict())
+    assert torch.equal(one(inputs), other(inputs))
+
+
+@pairs
+def test_overfits_one_batch(family: str, task: str) -> None:
+    settings = split_config(family, "m", task, {})
+    model, data = build(settings, task).train(), batch(settings.task, task)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2, fused=True)
+    first = losses(settings, model, data).sum().item()
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss = losses(settings, model, data).sum()
+        torch.autograd.backward(loss)
+        optimizer.step()
+    assert loss.item() < 0.02 * first
+
+
+@pairs
+def test_floating_point_operations_are_counted_alike_for_real_and_on_the_meta_device(family: str, task: str) -> None:
+    counted = []
+    for device in ("cpu", "meta"):
+        settings = split_config(family, "xs", task, {})
+        with torch.device(device):
+            model = settings.family.build(settings.model, SHAPE, OUTPUTS[task])
+        counted.append(flops_per_sample(model, settings.task, SHAPE, OUTPUTS[task]))
+    assert counted[0] == counted[1] > 0
+    assert describe(family, "xs", SHAPE, OUTPUTS[task], task=task).flops_per_sample == counted[0]
+
+
+@pairs
+def test_real_numbers_in_a_configuration_do_not_change_the_cost(family: str, task: str) -> None:
+    """What `cost` takes for granted when it remembers a count."""
+    for seed in range(5):
+        config = draw(space_of(family, task), seed)
+        settings = split_config(family, "xs", task, config)
+        model = build(settings, task)
+        described = describe(family, "xs", SHAPE, OUTPUTS[task], task=task, config=config)
+        assert sum(p.numel() for p in model.parameters()) == described.params
+        assert flops_per_sample(model, settings.task, SHAPE, OUTPUTS[task]) == described.flops_per_sample
+
+
+@pairs
+def test_every_configuration_of_its_space_is_possible(family: str, task: str) -> None:
+    space, allowed = space_of(family, task), parameters(family, task)
+    assert set(space.parameters) <= set(allowed)
+    for name, parameter in space.parameters.items():
+        if isinstance(parameter, Float):
+            assert allowed[name] is float, name
+        if isinstance(parameter, Int):
+            assert allowed[name] is int, name
+    for seed in range(100):
+        split_config(family, "m", task, draw(space, seed))
+
+
+@families
+def test_its_space_varies_what_every_family_varies(family: str) -> None:
+    space = load(ROOT / "search_spaces" / f"{family}.yaml")
+    assert space.family == family
+    assert set(IN_EVERY_SPACE) <= set(space.parameters)
+    for task in FAMILIES[family].tasks:
+        own = {name for name in parameters(family, task) if hasattr(TASKS[task], name)}
+        assert own <= set(space.given(task=task).parameters), "the task's own hyperparameters"
+
+
+@families
+def test_each_range_has_its_reason_beside_it(family: str) -> None:
+    lines = (ROOT / "search_spaces" / f"{family}.yaml").read_text(encoding="utf-8").splitlines()
+    for before, line in pairwise(lines):
+        if re.match(r"  \w+: \{type: (float|int)", line) and "when" not in line:
+            assert before.strip().startswith("#"), f"{family}: {line.strip()}"
+
+
+@families
+def test_fields_that_the_size_does_not_set_have_defaults(family: str) -> None:
+    for size in records.SIZES:
+        FAMILIES[family].config(**FAMILIES[family].sizes[size])
+    fields = {tuple(values) for values in FAMILIES[family].sizes.values()}
+    assert len(fields) == 1, "every size sets the same fields"
+
+
+@pairs
+def test_no_name_has_two_owners(family: str, task: str) -> None:
+    from orchestrator.training.hyperparameters import Hyperparameters
+
+    owners: list[type[Any]] = [FAMILIES[family].config, TASKS[task], Hyperparameters]
+    names = [name for owner in owners for name in owner.__dataclass_fields__]
+    assert len(set(names)) == len(names)
+
+
+@families
+def test_dropout_outside_its_range_is_refused(family: str) -> None:
+    task = FAMILIES[family].tasks[0]
+    for wrong in (1.0, -0.1):
+        with pytest.raises(UserError, match="dropout"):
+            split_config(family, "s", task, {"dropout": wrong})
+
+
+def test_families_can_be_imported_without_more_than_torch() -> None:
+    import subprocess
+
+    heavy = ("ray", "mlflow", "optuna", "pandas", "sklearn", "matplotlib")
+    code = f"import sys, orchestrator.models, orchestrator.tasks; print([m for m in sys.modules if m in {heavy}])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_activation_by_name() -> None:
+    from orchestrator.models.activations import ACTIVATIONS, Activation
+
+    assert tuple(ACTIVATIONS) == get_args(Activation)

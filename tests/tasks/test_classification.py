@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, log_loss
+from torch import Tensor, nn
+
+from orchestrator.data.load import Split
+from orchestrator.errors import UserError
+from orchestrator.tasks import TASKS
+from orchestrator.tasks.classification import Classification
+from orchestrator.tasks.predict import predict
+
+
+class Echo(nn.Module):
+    """Its outputs are its inputs."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs
+
+
+def split(rows: int = 101, classes: int = 5) -> Split:
+    generator = torch.Generator().manual_seed(0)
+    return Split(torch.randn(rows, classes, generator=generator), torch.randint(classes, (rows,), generator=generator))
+
+
+@pytest.mark.parametrize("batch_size", [1000, 7])
+def test_metrics_agree_with_scikit_learn_whatever_the_batch_size(batch_size: int) -> None:
+    data = split()
+    measured = Classification().evaluate(Echo(), data, batch_size)
+    assert measured["loss"] == pytest.approx(log_loss(data.targets, data.inputs.double().softmax(1)), rel=1e-5)
+    assert measured["accuracy"] == pytest.approx(accuracy_score(data.targets, data.inputs.argmax(1)))
+
+
+def test_smoothing_spreads_a_share_of_the_target_over_all_classes() -> None:
+    data = split()
+    [(player, loss)] = Classification(label_smoothing=0.2).step(Echo(), data.inputs, data.targets)
+    targets = 0.8 * nn.functional.one_hot(data.targets, 5) + 0.2 / 5
+    by_hand = -(targets * data.inputs.log_softmax(1)).sum(1).mean()
+    assert player == ""
+    assert loss.item() == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_evaluation_is_without_smoothing() -> None:
+    data = split()
+    assert Classification(label_smoothing=0.3).evaluate(Echo(), data, 64) == Classification().evaluate(Echo(), data, 64)
+
+
+def test_logits_of_two_equal_classes_cost_a_bit_each() -> None:
+    data = Split(torch.zeros(8, 2), torch.arange(8) % 2)
+    assert Classification().evaluate(Echo(), data, 8)["loss"] == pytest.approx(math.log(2))
+
+
+def test_evaluation_turns_dropout_off_and_restores_training_mode() -> None:
+    model = nn.Sequential(nn.Dropout(0.5)).train()
+    data = split()
+    assert torch.equal(predict(model, data, 10), data.inputs)
+    assert model.training
+    model.eval()
+    predict(model, data, 10)
+    assert not model.training
+
+
+def test_every_task_returns_the_metrics_it_declares() -> None:
+    for name, task in TASKS.items():
+        inputs, targets = task().example(20, (3,), 3)
+        measured = task().evaluate(Echo(), Split(inputs, targets), 8)
+        assert list(measured) == list(task.metrics), name
+        assert set(task.metrics.values()) <= {"min", "max"}
+        assert all(type(value) is float for value in measured.values())
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.0, math.nan])
+def test_smoothing_outside_its_range_is_refused(wrong: float) -> None:
+    with pytest.raises(UserError, match="label_smoothing"):
+        Classification(label_smoothing=wrong)
