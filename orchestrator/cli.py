@@ -134,11 +134,12 @@ def export(run_dir: Path, out: Path) -> None:
 def report(spec: Path, out: Path | None, runs: Path) -> None:
     """Make the page: which family wins, how it scales, what was tried."""
     from orchestrator.report import contents, render
+    from orchestrator.report.sections import SECTIONS
     from orchestrator.tracking.artifacts import attach_report
 
     page = render.build(spec, runs, out)
     _say(str(page))
-    for run_dir in contents.load(spec, runs, render.SECTIONS).runs:
+    for run_dir in contents.load(spec, runs, SECTIONS).runs:
         try:
             attach_report(run_dir, page.parent)
         except Exception as error:  # the page is made; a tracker that is down does not unmake it
