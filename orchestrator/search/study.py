@@ -61,14 +61,18 @@ class Study:
                 drawn[name] = _draw(trial, name, parameter)
         return drawn
 
-    def tell(self, number: int, status: str, value: float | None, rungs: Mapping[int, float]) -> None:
-        """What became of trial `number`: its best `value`, and its best so far at each rung it reached."""
+    def report(self, number: int, epoch: int, value: float) -> None:
+        """What trial `number` had reached at a rung: its best so far. It may still be running."""
+        # The storage's own call: building an `optuna.Trial` would draw a suggestion anew.
+        trial_id = self._study.get_trials(deepcopy=False)[number]._trial_id
+        self._study._storage.set_trial_intermediate_value(trial_id, epoch, value)
+
+    def tell(self, number: int, status: str, value: float | None) -> None:
+        """What became of trial `number`, and its best `value` (None: it has none)."""
         state = STATES[status]
-        if status != records.DIVERGED:
-            frozen = self._study.get_trials(deepcopy=False)[number]
-            trial = optuna.trial.Trial(self._study, frozen._trial_id)
-            for epoch, at_rung in rungs.items():
-                trial.report(at_rung, epoch)
+        if status == records.DIVERGED:
+            trial_id = self._study.get_trials(deepcopy=False)[number]._trial_id
+            self._study._storage.set_trial_system_attr(trial_id, "constraints:finite", 1.0)
         if state is TrialState.COMPLETE and (value is None or not math.isfinite(value)):
             state = TrialState.FAIL
         self._study.tell(number, value if state is TrialState.COMPLETE else None, state=state)
