@@ -51,6 +51,9 @@ def start(folder: Path, *options: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str], code: int = 0) -> str:
-    printed, _ = process.communicate(timeout=240)
+    try:
+        printed, _ = process.communicate(timeout=240)
+    finally:
+        process.kill()  # without effect on one that has ended
     assert process.returncode == code, printed
     return printed

@@ -33,6 +33,7 @@ def wait_for(run_dir: Path, reports: int, process: subprocess.Popen[str]) -> Non
         if (run_dir / journal.FILE).exists() and sum(e.kind == "reported" for e in journal.events(run_dir)) >= reports:
             return
         time.sleep(0.02)
+    process.kill()
     raise AssertionError("the sweep did not get that far")
 
 
