@@ -8,11 +8,28 @@ sequence through the whole study.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
 
 Make = Callable[[int, int, int], BaseSampler]  # (trial seed, study seed, start-up trials)
+
+
+class _Sequence(optuna.samplers.QMCSampler):
+    """Trial n gets point n of the sequence. Optuna's own count lies in its storage, which begins anew with every start
+    of the command: after an interruption the sequence would be suggested a second time."""
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        self._number = trial.number
+        return super().sample_relative(study, trial, search_space)
+
+    def _find_sample_id(self, study: optuna.Study, search_space: dict[str, BaseDistribution]) -> int:
+        return self._number
 
 
 def _random(seed: int, study_seed: int, startup: int) -> BaseSampler:
@@ -20,7 +37,10 @@ def _random(seed: int, study_seed: int, startup: int) -> BaseSampler:
 
 
 def _qmc(seed: int, study_seed: int, startup: int) -> BaseSampler:
-    return optuna.samplers.QMCSampler(scramble=True, seed=study_seed, warn_independent_sampling=False)
+    # The independent sampler draws what the sequence lacks (conditional parameters): with the trial's own seed, or
+    # every trial would get the same.
+    independent = optuna.samplers.RandomSampler(seed=seed)
+    return _Sequence(scramble=True, seed=study_seed, independent_sampler=independent, warn_independent_sampling=False)
 
 
 def _tpe(seed: int, study_seed: int, startup: int) -> BaseSampler:
