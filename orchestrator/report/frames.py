@@ -146,28 +146,36 @@ def data_card(header: Header) -> Mapping[str, Any]:
 
 
 def provenance(header: Header) -> dict[str, Any]:
-    """`versions` (package → version), `commit`, `dirty`, `workers`, `hosts`, `cores`; None where nobody noted it."""
-    lineage = {**header, **(header.get("lineage") or {})}
-    git = lineage.get("git") if isinstance(lineage.get("git"), Mapping) else {}
+    """`versions` (package → version), `commit`, `dirty`, `workers`, `hosts`, `cores`, `wall` (seconds)."""
+    lineage = header.get("lineage") or {}
+    git = lineage.get("git") or {}
     sessions = [one for one in header.get("sessions") or () if isinstance(one, Mapping)]
     workers = {one["workers"] for one in sessions if one.get("workers")}
     hosts = {str(one["host"]) for one in sessions if one.get("host")}
-    cores = lineage.get("cores") or lineage.get("host_cores") or lineage.get("cpus")
+    host = lineage.get("host") or {}
     return {
-        "versions": lineage.get("versions") or lineage.get("packages") or {},
-        "commit": lineage.get("git_commit") or lineage.get("commit") or git.get("commit"),
-        "dirty": lineage.get("git_dirty") or lineage.get("dirty") or git.get("dirty"),
+        "versions": lineage.get("versions") or {},
+        "commit": git.get("commit"),
+        "dirty": git.get("dirty"),
         "workers": max(workers) if workers else None,
         "hosts": sorted(hosts),
-        "cores": cores,
+        "cores": host.get("cores"),
         "sessions": len(sessions),
-        "wall": sum(
-            max(0.0, float(one.get("left") or header.get("ended") or one["began"]) - float(one["began"]))
-            for one in sessions
-            if one.get("began")
-        )
-        or None,
+        "wall": _wall(header, sessions),
+        # When a driver was killed nobody noted when.
+        "killed": sum(not one.get("left") for one in sessions[:-1]),
     }
+
+
+def _wall(header: Header, sessions: Sequence[Mapping[str, Any]]) -> float | None:
+    """Seconds on the clock of the sessions whose end is known; the last one lasts until the last event."""
+    ends = [one.get("left") for one in sessions]
+    if ends and not ends[-1]:
+        ends[-1] = header.get("ended")
+    known = [
+        float(end) - float(one["began"]) for one, end in zip(sessions, ends, strict=True) if end and one.get("began")
+    ]
+    return sum(known) if known else None
 
 
 def metric_of(header: Header) -> tuple[str, str]:

@@ -112,7 +112,35 @@ def along(table: pd.DataFrame, family: str, axis: str) -> pd.DataFrame:
 
 def laws(table: pd.DataFrame, families: tuple[str, ...]) -> list[PowerLaw]:
     """A law, or why there is none, for every family along every axis."""
-    return [power_law(along(table, family, axis), family, axis) for axis in AXES for family in families]
+    return [_law(table, family, axis) for axis in AXES for family in families]
+
+
+def _law(table: pd.DataFrame, family: str, axis: str) -> PowerLaw:
+    rows, odd = along(table, family, axis), overtaken(table, family)
+    if odd and rows[axis].nunique() >= FEWEST:
+        larger, smaller = odd[0]
+        reason = f"{larger} does worse than the smaller {smaller}: search too short, or overfit"
+        return PowerLaw(family, axis, len(rows), None, None, None, reason, None)
+    return power_law(rows, family, axis)
+
+
+def overtaken(table: pd.DataFrame, family: str) -> list[tuple[str, str]]:
+    """Pairs (larger cell, smaller cell) in which more parameters and data gave clearly more loss, one a larger cell.
+
+    Clearly: by two standard errors of the difference over seeds, and by a fiftieth. Loss that falls with scale is
+    what a power law says; where it does not, its exponent would only be that of the luckiest cells.
+    """
+    mine = table[table["family"] == family]
+    error = (mine["loss_sd"].fillna(0.0) ** 2 / mine["seeds"]).to_numpy(float)
+    params, rows, loss = (mine[name].to_numpy(float) for name in ("params", "train_samples", "loss"))
+    cells, found = list(mine["cell"]), []
+    for place, cell in enumerate(cells):
+        smaller = (params <= params[place]) & (rows <= rows[place])
+        excess = loss[place] - loss - np.maximum(2 * np.sqrt(error + error[place]), 0.02 * loss)
+        excess[~smaller] = -np.inf
+        if excess.max() > 0:
+            found.append((cell, cells[int(excess.argmax())]))
+    return found
 
 
 def power_law(rows: pd.DataFrame, family: str, axis: str) -> PowerLaw:

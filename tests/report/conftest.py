@@ -244,8 +244,8 @@ def _header(recipe: Recipe, ended: float) -> dict[str, Any]:
                 "mlflow": "3.17.0",
                 "numpy": "2.4.6",
             },
-            "git_commit": "0123456789abcdef0123456789abcdef01234567",
-            "host_cores": 2,
+            "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": False},
+            "host": {"cores": 2},
         },
         "sessions": [
             {"pid": 4711, "host": "bench", "workers": 2, "cpus": 1, "gpus": 0, "began": 1_760_000_000.0, "left": ended}

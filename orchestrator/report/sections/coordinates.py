@@ -40,14 +40,14 @@ def figure(context: Context, trials: pd.DataFrame, found: Sequence[Influence]) -
     name = "parallel-coordinates"
     caption = Markup(
         "One line a trial of the search, one axis a hyperparameter (the most important first), at the right its "
-        "rank within its cell. Those that less than half of the trials have are left out. In colour: the best "
+        "rank within its cell. Conditional ones are left out. In colour: the best "
         "quarter of each cell. Red and dotted: diverged."
     )
     panels = []
     for family in context.frames.families:
         rows = thinned(trials[trials["family"] == family], MOST_LINES)
         # A conditional hyperparameter would cut most lines in two.
-        common = {name for name in context.frames.hyperparameters if rows[f"config.{name}"].notna().mean() > 0.5}
+        common = {name for name in context.frames.hyperparameters if rows[f"config.{name}"].notna().mean() > 0.8}
         names = [name for name in by_importance(context, found, family) if name in common][:MOST_COORDINATES]
         if len(rows) > 1 and names:
             with theme.style(f"{name}-{family}"):
@@ -65,7 +65,7 @@ def figure(context: Context, trials: pd.DataFrame, found: Sequence[Influence]) -
 
 
 def _lines(context: Context, family: str, rows: pd.DataFrame, names: Sequence[str]) -> str:
-    width = 170 + 118 * len(names)
+    width = 170 + max(118, 560 // len(names)) * len(names)
     drawing, axes = theme.panel(width, 250, left=66, right=74, top=52, bottom=16)
     columns = []
     for place, hyperparameter in enumerate(names):

@@ -13,6 +13,7 @@ from orchestrator.report import svg, theme, wording
 from orchestrator.report.pieces import Column, Context, Figure, Section, Table, definitions
 
 KINDS = ("search", "finalists")
+SPLITS = ("train", "validation", "test")
 
 
 def section(context: Context) -> Section:
@@ -164,7 +165,7 @@ def _facts(header: run_frames.Header) -> Markup:
                     card.get("name", "?"), card.get("task", "?"), classes, shape or "?"
                 ),
             ),
-            ("Rows", wording.listing([f"{wording.count(rows)} {split}" for split, rows in sizes.items()])),
+            ("Rows", wording.listing([f"{wording.count(sizes[split])} {split}" for split in SPLITS if split in sizes])),
             ("Licence", card.get("licence", "not stated")),
             ("Data version", Markup("<code>{}</code>").format(str(card.get("fingerprint", "?"))[:16])),
         ]
@@ -210,7 +211,8 @@ def _facts(header: run_frames.Header) -> Markup:
 def _ran(header: run_frames.Header, known: dict[str, object]) -> str:
     ended = header.get("ended")
     when = f"{datetime.datetime.fromtimestamp(float(ended), datetime.UTC):%Y-%m-%d %H:%M} UTC, " if ended else ""
-    wall = f"{wording.duration(known['wall'])} on the clock" if isinstance(known["wall"], float) else ""
+    least = "at least " if known["killed"] else ""
+    wall = f"{least}{wording.duration(known['wall'])} on the clock" if isinstance(known["wall"], float) else ""
     workers = f", {wording.plural(known['workers'], 'worker')}" if isinstance(known["workers"], int) else ""
     cores = f" on {wording.plural(known['cores'], 'core')}" if isinstance(known["cores"], int) else ""
     sessions = (

@@ -35,12 +35,19 @@ READ_FROM = {
 def section(context: Context) -> Section:
     table = ladder.points(context.frames)
     laws = ladder.laws(table, context.frames.families)
-    numbers = {f"{law.family}.exponent_{law.axis}": law.exponent.value for law in laws if law.exponent}
+    numbers: dict[str, float | int | None] = {
+        f"{law.family}.exponent_{law.axis}": law.exponent.value for law in laws if law.exponent
+    }
     return Section(
         question="How does the loss scale?",
         answer=_answer(context, table, laws),
         blocks=[_figure(context, table, laws), _laws_table(context, laws), _points_table(context, table), _method()],
-        numbers=numbers,
+        numbers=numbers
+        | {
+            "cells_worse_than_a_smaller_one": sum(
+                len(ladder.overtaken(table, family)) for family in context.frames.families
+            )
+        },
     )
 
 
@@ -56,6 +63,12 @@ def _answer(context: Context, table: pd.DataFrame, laws: Sequence[PowerLaw]) -> 
     if changes:
         listed = Markup(wording.listing([str(change) for change in changes]))
         sized = Markup("From the smallest to the largest size, at the most data, the test loss of {}. ").format(listed)
+    odd = sum(len(ladder.overtaken(table, family)) for family in context.frames.families)
+    if odd:
+        sized += Markup(
+            "In {} of {} a larger network or more data did worse than less: the search had too few trials "
+            "there, or they overfit. "
+        ).format(odd, wording.plural(len(table), "cell"))
     found = [law for law in laws if law.exponent]
     if not found:
         return sized + "The points identify no power law: the table says, family by family, what is missing."

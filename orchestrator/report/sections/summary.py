@@ -148,32 +148,32 @@ def _draw_standing(context: Context, axes: theme.Axes, y: float, one: Standing, 
 
 
 def _standings(context: Context, found: Verdict) -> Table:
-    metric = context.frames.metric
-    frame = pd.DataFrame(
-        [
-            {
-                "family": one.family,
-                "cell": one.cell,
-                "size": one.size,
-                "data_fraction": one.data_fraction,
-                f"test_{metric}": one.mean,
-                f"test_{metric}_sd": one.spread,
-                "seeds": len(one.values),
-                "trials": " ".join(one.trials),
-            }
-            for one in found.standings
-        ],
-        columns=["family", "cell", "size", "data_fraction", f"test_{metric}", f"test_{metric}_sd", "seeds", "trials"],
-    )
+    metric = f"test_{context.frames.metric}"
+    finals = context.frames.finals.set_index("trial")
+    others = [
+        name for name in finals.columns if name.startswith("test_") and name != metric and finals[name].notna().any()
+    ]
+    rows = [
+        {"family": one.family, "cell": one.cell, "size": one.size, "data_fraction": one.data_fraction,
+         metric: one.mean, f"{metric}_sd": one.spread, **finals.loc[list(one.trials), others].mean().to_dict(),
+         "seeds": len(one.values), "trials": " ".join(one.trials)}
+        for one in found.standings
+    ]  # fmt: skip
+    columns = ["family", "cell", "size", "data_fraction", metric, f"{metric}_sd", *others, "seeds", "trials"]
+
+    def mean_of(name: str) -> Column:
+        return Column(name.replace("_", " ").capitalize(), lambda row: wording.number(row[name]), True)
+
     return Table(
         "best-of-each-family",
-        f"Best cell of each family, chosen by validation; test {metric} of its finalists",
-        frame,
+        f"Best cell of each family, chosen by validation; means over its finalists, best {context.frames.metric} first",
+        pd.DataFrame(rows, columns=columns),
         [
             Column("Family", lambda row: family_mark(context, row["family"])),
             Column("Cell", lambda row: row["cell"]),
-            Column("Mean", lambda row: wording.number(row[f"test_{metric}"]), True),
-            Column("± sd", lambda row: wording.number(row[f"test_{metric}_sd"], 2), True),
+            mean_of(metric),
+            Column("± sd", lambda row: wording.number(row[f"{metric}_sd"], 2), True),
+            *(mean_of(name) for name in others),
             Column("Seeds", lambda row: row["seeds"], True),
             Column("Runs", lambda row: trial_links(row["trials"].split())),
         ],
