@@ -79,7 +79,10 @@ class Writer:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             self._connection.executemany(
-                "INSERT OR IGNORE INTO events (key, kind, trial, time, content) VALUES (?, ?, ?, ?, ?)", rows
+                # Not OR IGNORE, which would drop an event that lacks its kind as silently as one that is there.
+                "INSERT INTO events (key, kind, trial, time, content) VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT (key) DO NOTHING",
+                rows,
             )
             self._connection.execute("COMMIT")
         except BaseException:
