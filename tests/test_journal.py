@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl  # noqa: F401 - loaded before rights are lost, as the modules below
+import fcntl
 import math
 import os
-import socket  # noqa: F401
+import socket  # noqa: F401 - journal imports it late, when rights are lost
 import sqlite3
 import subprocess
 import sys
