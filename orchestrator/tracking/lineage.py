@@ -16,12 +16,12 @@ import yaml
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "dvc", "numpy", "pandas", "scikit-learn")
 
 
-def collect() -> dict[str, Any]:
+def collect(data: Path | None = None) -> dict[str, Any]:
     """Facts for the journal, in a few hundredths of a second; what can't be known is None.
 
     {"git": {"commit", "dirty", "branch"} or None, "versions": {"python", "torch", …}, "host": {"name", "platform",
-    "cores", "gpus"}, "command": the command line}. The commit is that of the checkout the code runs from; a package
-    that was installed from a wheel has none.
+    "cores", "gpus"}, "dvc": the prepared folder `data` as DVC knows it, "command": the command line}. The commit is
+    that of the checkout the code runs from; a package that was installed from a wheel has none.
     """
     return {
         "git": git(Path(__file__).parent),
@@ -32,6 +32,7 @@ def collect() -> dict[str, Any]:
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "gpus": gpus(),
         },
+        "dvc": dvc_version(data) if data else None,
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
 

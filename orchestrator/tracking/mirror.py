@@ -36,6 +36,7 @@ NICENESS = 5
 LOOK_SECONDS = 0.25  # between looks at the journal
 WRITE_SECONDS = 2.0  # between writes to MLflow: the longer, the more a batch holds
 LONGEST_PAUSE_SECONDS = 30.0  # between attempts to reach a tracker that is down
+LAST_PAUSE_SECONDS = 5.0  # the same, when somebody may be waiting
 GIVE_UP_SECONDS = 120.0  # of attempts after the sweep is over
 FAILURES_IN_A_ROW = 3  # of trials, before the rest is left for the next attempt
 
@@ -180,7 +181,7 @@ def follow(run_dir: Path, is_over: Callable[[], bool]) -> bool:
         last = leaving or mirror.closed > closed_before
         if last and give_up == math.inf:
             give_up = time.monotonic() + GIVE_UP_SECONDS
-            next_write = 0.0
+            next_write, pause = 0.0, 1.0
         if time.monotonic() < next_write:
             time.sleep(LOOK_SECONDS)
             continue
@@ -194,7 +195,7 @@ def follow(run_dir: Path, is_over: Callable[[], bool]) -> bool:
             mirror.close()
             mirror = Mirror(run_dir)
             next_write = time.monotonic() + pause
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            pause = min(2 * pause, LAST_PAUSE_SECONDS if last else LONGEST_PAUSE_SECONDS)
             continue
         if trouble:
             _log.warning("MLflow answers again")

@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import MadeUpSweep
+from made_up_sweep import MadeUpSweep
 
 from orchestrator.errors import UserError
 from orchestrator.tracking import dashboard, mirror, store

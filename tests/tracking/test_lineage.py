@@ -78,6 +78,7 @@ def test_dvc_tells_the_version_of_prepared_data_in_its_lock_file(tmp_path: Path)
         "  sweep@demo:\n    deps:\n    - path: search_spaces\n      md5: 99.dir\n"
     )
     assert lineage.dvc_version(tmp_path / "data" / "prepared" / "digits") == "0123abc.dir"
+    assert lineage.collect(tmp_path / "data" / "prepared" / "digits")["dvc"] == "0123abc.dir"
     assert lineage.dvc_version(tmp_path / "data" / "prepared" / "wine") is None
 
 

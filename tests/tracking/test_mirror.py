@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import COLUMNS, MadeUpSweep
+from made_up_sweep import COLUMNS, MadeUpSweep
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -32,7 +32,7 @@ def held(runs: Path, experiment: str = "digits") -> dict[str, Run]:
     return by_name
 
 
-def until(condition: Callable[[], bool], seconds: float = 40.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited too long"
@@ -154,7 +154,7 @@ def test_a_mirror_follows_a_sweep_that_runs_and_another_goes_on_where_one_was_ki
         pass
     sweep.close()
     # It leaves by itself once the session is closed, or when it is told that no more will come.
-    assert mirror.wait(second)
+    assert mirror.wait(second, 120)
     sweep.leave()
     assert equal(sweep.run_dir)
     assert (sweep.run_dir / mirror.LOG).read_text() == ""
@@ -336,7 +336,7 @@ def test_sweeps_on_the_same_data_that_start_together_share_a_store(
         MadeUpSweep(tmp_path / name, trials=1).run()
     for name in ("one", "two"):
         processes.append(mirror.start(tmp_path / name))
-    assert all([mirror.wait(process, 60) for process in processes])
+    assert all([mirror.wait(process, 120) for process in processes])
     assert equal(tmp_path / "one") and equal(tmp_path / "two")
     assert {(tmp_path / name / mirror.LOG).read_text() for name in ("one", "two")} == {""}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import CARD, MadeUpSweep
+from made_up_sweep import CARD, MadeUpSweep
 from mlflow import MlflowClient, pyfunc
 
 from orchestrator import history
