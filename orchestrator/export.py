@@ -25,13 +25,27 @@ def frame(rows: list[dict[str, Any]], first: tuple[str, ...]) -> pandas.DataFram
     import pandas
 
     beside = sorted({key for row in rows for key in row} - set(first))
-    made = pandas.DataFrame(rows, columns=[*first, *beside])
-    for name in made.columns:
-        kinds = {type(value) for value in made[name] if value is not None}
-        if len(kinds - {int, float}) > 1 or (str in kinds and len(kinds) > 1):
-            # A choice among words and numbers: one type a column, or Parquet can't hold it.
-            made[name] = made[name].map(lambda value: None if value is None else str(value))
-    return made.convert_dtypes()
+    return pandas.DataFrame({name: _column([row.get(name) for row in rows]) for name in (*first, *beside)})
+
+
+def _column(values: list[Any]) -> pandas.Series[Any]:
+    """A column of one type, decided by its values' own types; with a choice of words and numbers, of words.
+
+    pandas' guess (`convert_dtypes`) would make whole numbers of 1.0 and 2.0: a column's type would depend on
+    which values a sweep happened to find.
+    """
+    import pandas
+
+    kinds = {type(value) for value in values if value is not None}
+    if not kinds:
+        return pandas.Series(values, dtype=object)
+    if kinds == {bool}:
+        return pandas.Series(values, dtype="boolean")
+    if kinds == {int} and all(value is None or abs(value) < 2**63 for value in values):
+        return pandas.Series(values, dtype="Int64")
+    if kinds <= {int, float}:
+        return pandas.Series(values, dtype="Float64")
+    return pandas.Series([None if value is None else str(value) for value in values], dtype="string")
 
 
 def write(run_dir: Path, out: Path) -> list[Path]:
