@@ -13,6 +13,7 @@ from projects import PIPELINE, SPACE, finish, start, write_project
 
 from orchestrator import history, journal
 from orchestrator.status import status
+from orchestrator.tracking.verify import verify
 
 
 def results(run_dir: Path) -> dict[str, list[dict[str, object]]]:
@@ -82,9 +83,7 @@ def test_a_sweep_is_whole_quiet_and_makes_one_worker_a_slot(tmp_path: Path) -> N
     again = finish(start(project, "--workers", "2", "--set", "max_epochs=30"))
     assert len(history.of(run_dir).sessions) == 1, again
 
-    from orchestrator.tracking import mirror
-
-    counted = mirror.verify(run_dir)
+    counted = verify(run_dir)
     assert counted["mlflow"] == counted["journal"]
     assert counted["journal"]["children"] == 14
 
