@@ -1,7 +1,7 @@
 """Back-tests: fit the smaller runs, predict the held-back larger ones, and learn how wide an interval must be.
 
-A band from the spread of the parameters alone covered 0–50 % of held-back larger runs on most public tables (README,
-point 12). Here the band of parameters and scatter is scaled by what cuts inside the data show, and a prediction that
+A band from the spread of the parameters alone covered 0–50 % of held-back larger runs on most public
+tables. Here the band of parameters and scatter is scaled by what cuts inside the data show, and a prediction that
 reaches further than a cut did is widened in proportion.
 """
 
@@ -24,7 +24,7 @@ from orchestrator.report.scaling.solve import RESAMPLED, solve
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5)  # of the rows, held back inside the data
 DECADES = 2.0  # of cost beyond the largest run that a prediction may reach unless asked
 SHORTEST = 0.05  # decades: a cut that reaches less says nothing of how errors grow
-# mean coverage and median width of nominal 90 % intervals on 33 held-back cuts of the public tables; a test measures them
+# nominal 90 % intervals on 33 held-back cuts of the public tables: mean coverage, median width; a test measures them
 MEASURED_COVERAGE, MEASURED_WIDTH = 0.93, 0.14
 
 
@@ -32,7 +32,7 @@ MEASURED_COVERAGE, MEASURED_WIDTH = 0.93, 0.14
 class Cut:
     """One cut: which rows were held back, and the errors there (log measured − log predicted) with their unscaled s."""
 
-    held: np.ndarray  # mask [rows]
+    held: Array  # mask [rows]
     errors: Array  # [held rows]
     spread: Array  # [held rows]
     theta: Array  # [p]
@@ -41,7 +41,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Predicted loss [rows] with an interval at `level`; `basis` says how it was made and what coverage was measured."""
+    """Predicted loss [rows] with an interval at `level`; `basis`: how it was made, what coverage was measured."""
 
     value: Array
     low: Array
@@ -51,14 +51,14 @@ class Prediction:
     basis: str
 
 
-def held_back(points: Points, shares: tuple[float, ...] = SHARES) -> list[np.ndarray]:
+def held_back(points: Points, shares: tuple[float, ...] = SHARES) -> list[Array]:
     """Masks of the largest runs, about `shares` of the rows; runs are never split, equal costs stay together."""
     runs = points.runs
     cost = np.log(points.cost)
     largest = np.full(int(runs.max()) + 1, -np.inf)
     np.maximum.at(largest, runs, cost)
     size = np.round(largest[runs], 2)
-    masks: list[np.ndarray] = []
+    masks: list[Array] = []
     for share in shares:
         mask = size > np.quantile(size, 1.0 - share, method="lower")
         if not mask.any():
@@ -68,7 +68,7 @@ def held_back(points: Points, shares: tuple[float, ...] = SHARES) -> list[np.nda
     return masks
 
 
-def usable(law: Law, points: Points, held: np.ndarray) -> bool:
+def usable(law: Law, points: Points, held: Array) -> bool:
     """Whether the rows left determine the law at all."""
     if int(np.sum(~held)) < len(law.parameters) + 1:
         return False
@@ -77,7 +77,7 @@ def usable(law: Law, points: Points, held: np.ndarray) -> bool:
     return all(len(np.unique(np.round(v, 3))) >= wanted for v in law.raw_variables(left.columns).values())
 
 
-def cuts_inside(made: Fit, masks: list[np.ndarray] | None = None) -> list[Cut]:
+def cuts_inside(made: Fit, masks: list[Array] | None = None) -> list[Cut]:
     """Refit without the largest runs, all cuts in one batch, from the fit's minima and some of its starts."""
     points, model = made.points, made.model
     masks = [mask for mask in held_back(points) if usable(made.law, points, mask)] if masks is None else masks
@@ -107,7 +107,8 @@ def band(made: Fit, theta: Array, jacobian: Array, weights: Array) -> Array:
     degrees = max(int(used.sum()) - len(theta), 1)
     scatter = float(np.sum(residuals[used] ** 2) / degrees)
     variance = np.einsum("np,pq,nq->n", jacobian, spread, jacobian)
-    return np.sqrt(np.maximum(variance, 0.0) + scatter + 1e-24)
+    deviation: Array = np.sqrt(np.maximum(variance, 0.0) + scatter + 1e-24)
+    return deviation
 
 
 def factors(cuts: list[Cut], level: float, decades: Array) -> Array:
@@ -121,7 +122,8 @@ def factors(cuts: list[Cut], level: float, decades: Array) -> Array:
     needed = np.array([np.quantile(np.abs(cut.errors) / cut.spread, level, method="higher") for cut in cuts])
     reach = np.maximum([cut.reach for cut in cuts], SHORTEST)
     grown = needed[:, None] * np.maximum(1.0, decades[None, :] / reach[:, None])
-    return np.maximum(normal, grown.mean(axis=0))
+    factor: Array = np.maximum(normal, grown.mean(axis=0))
+    return factor
 
 
 def own_coverage(cuts: list[Cut], level: float) -> float | None:
@@ -144,12 +146,15 @@ def predict(made: Fit, columns: Mapping[str, Array], beyond: float = DECADES) ->
     given = {name: np.atleast_1d(np.asarray(values, dtype=float)) for name, values in columns.items()}
     missing = [name for name in made.law.columns if name not in given]
     if missing:
-        raise UserError(f"predict: law {made.law.name} needs {', '.join(made.law.columns)}; {', '.join(missing)} not given")
+        raise UserError(
+            f"predict: law {made.law.name} needs {', '.join(made.law.columns)}; {', '.join(missing)} not given"
+        )
     asked = Points(given, np.ones(len(next(iter(given.values())))))
     decades = np.maximum(np.log10(asked.cost / made.points.cost.max()), 0.0)
     if decades.max() > beyond:
         raise UserError(
-            f"predict: {decades.max():.1f} decades of cost beyond the largest run; valid is at most {beyond:g} unless asked for"
+            f"predict: {decades.max():.1f} decades of cost beyond the largest run;"
+            f" valid is at most {beyond:g} unless asked for"
         )
     value, jacobian = made.model.log_loss(made.theta, given)
     spread = band(made, made.theta, jacobian[0], made.points.row_weights)

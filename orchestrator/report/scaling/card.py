@@ -44,24 +44,44 @@ def minima(made: Fit) -> list[dict[str, Any]]:
 
 
 def fit_card(made: Fit) -> dict[str, Any]:
-    """JSON-ready; solver coordinates, centre and covariance let a reader predict without refitting, where identified."""
+    """JSON-ready; where identified, solver coordinates, centre and covariance serve to predict without refitting."""
     law, options = made.law, made.options
     card: dict[str, Any] = {
-        "format": FORMAT, "law": law.name, "formula": law.formula_text, "source": law.source, "target": law.target,
-        "rows": len(made.points), "runs": len(np.unique(made.points.runs)), "points_sha256": fingerprint(made.points),
-        "fit": str(options.objective), "on": options.objective.on, "starts": options.starts, "seed": options.seed,
-        "bootstrap": options.bootstrap, "level": options.level, "status": made.status, "reasons": list(made.reasons),
-        "objective": made.objective, "parameters": parameters(made), "minima": minima(made),
+        "format": FORMAT,
+        "law": law.name,
+        "formula": law.formula_text,
+        "source": law.source,
+        "target": law.target,
+        "rows": len(made.points),
+        "runs": len(np.unique(made.points.runs)),
+        "points_sha256": fingerprint(made.points),
+        "fit": str(options.objective),
+        "on": options.objective.on,
+        "starts": options.starts,
+        "seed": options.seed,
+        "bootstrap": options.bootstrap,
+        "level": options.level,
+        "status": made.status,
+        "reasons": list(made.reasons),
+        "objective": made.objective,
+        "parameters": parameters(made),
+        "minima": minima(made),
         "intervals": "bootstrap by run" if made.draws is not None else "curvature, robust to rows of a run",
-        "condition": made.condition, "numpy": np.__version__, "scipy": scipy.__version__, "notes": list(made.points.note),
-    }  # fmt: skip
+        "condition": made.condition,
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "notes": list(made.points.note),
+    }
     if made.identified:
         card["solver"] = {
-            "names": list(law.names), "theta": made.theta.tolist(), "centre": dict(made.model.centre),
-            "covariance": made.covariance.tolist(), "low": made.model.problem.low.tolist(),
+            "names": list(law.names),
+            "theta": made.theta.tolist(),
+            "centre": dict(made.model.centre),
+            "covariance": made.covariance.tolist(),
+            "low": made.model.problem.low.tolist(),
             "high": made.model.problem.high.tolist(),
-        }  # fmt: skip
-    return finite(card)
+        }
+    return {name: finite(value) for name, value in card.items()}
 
 
 def finite(value: Any) -> Any:

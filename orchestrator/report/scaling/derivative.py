@@ -8,11 +8,12 @@ fits that used finite differences on an objective of 1e-4 stopped early (Besirog
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]  # of float64, or of bool where it is a mask
 
 
 class Form:

@@ -9,6 +9,7 @@ import numpy as np
 
 from orchestrator.report.scaling import identify
 from orchestrator.report.scaling.backtest import DECADES, MEASURED_COVERAGE, cuts_inside, own_coverage
+from orchestrator.report.scaling.derivative import Array
 from orchestrator.report.scaling.fit import Fit, fit, mixed_runs, one_sided
 from orchestrator.report.scaling.frontier import ALLOCATIONS, Cost, allocation, envelope_route
 from orchestrator.report.scaling.intervals import resample
@@ -31,7 +32,10 @@ def stationary(made: Fit) -> tuple[str, str]:
     near = int(np.sum(made.starts.objective <= made.objective * (1 + 1e-6) + 1e-300))
     if not made.starts.stationary[best]:
         return "warning", f"the best point is not stationary after {int(made.starts.iterations[best])} steps"
-    return "ok" if near > 1 else "note", f"stationary; {near} of {len(made.starts.theta)} starts reach this objective to 1e-6"
+    return (
+        "ok" if near > 1 else "note",
+        f"stationary; {near} of {len(made.starts.theta)} starts reach this objective to 1e-6",
+    )
 
 
 def moved(made: Fit) -> tuple[str, str]:
@@ -44,7 +48,9 @@ def moved(made: Fit) -> tuple[str, str]:
 def several_minima(made: Fit) -> tuple[str, str]:
     rows = identify.effective_rows(made.model, made.theta)
     close = [
-        m for m in made.minima if identify.evidence(made.model, m.objective, made.objective, rows) < identify.LIKELIHOOD_STEP
+        m
+        for m in made.minima
+        if identify.evidence(made.model, m.objective, made.objective, rows) < identify.LIKELIHOOD_STEP
     ]
     if len(close) > 1:
         return "warning", f"{len(close)} distinct minima fit alike: see minima"
@@ -92,7 +98,9 @@ def sensitivity(made: Fit) -> tuple[str, str]:
     ]
     size, name, how = max(moves)
     error = made.parameters[name].standard_error or 0.0
-    return "warning" if size > max(2 * error, 0.02) else "ok", f"largest move of an exponent: {name} by {size:.3f} ({how})"
+    return "warning" if size > max(
+        2 * error, 0.02
+    ) else "ok", f"largest move of an exponent: {name} by {size:.3f} ({how})"
 
 
 def rounding(made: Fit) -> tuple[str, str]:
@@ -102,9 +110,12 @@ def rounding(made: Fit) -> tuple[str, str]:
     budget = np.array([10.0 * made.points.cost.max()])
     full = dict(zip(made.law.names, made.model.natural(made.theta).tolist(), strict=True))
     rounded = {name: float(f"{value:.2g}") for name, value in full.items()}
-    ratios = [float((d / n)[0]) for n, d in (allocation(values, made.law.name, Cost(), budget) for values in (full, rounded))]
+    ratios = [
+        float((d / n)[0]) for n, d in (allocation(values, made.law.name, Cost(), budget) for values in (full, rounded))
+    ]
     return "note" if abs(np.log(ratios[1] / ratios[0])) > 0.1 else "ok", (
-        f"tokens per parameter at {budget[0]:.2g}: {ratios[0]:.1f}; with parameters rounded to two digits {ratios[1]:.1f}:"
+        f"tokens per parameter at {budget[0]:.2g}: {ratios[0]:.1f};"
+        f" with parameters rounded to two digits {ratios[1]:.1f}:"
         " quote the card, not the print"
     )
 
@@ -115,37 +126,45 @@ def independence(made: Fit) -> tuple[str, str]:
     if runs < len(points):
         single = fit_errors_by_point(made)
         j = made.law.names.index(made.law.exponents[0]) if made.law.exponents else 0
-        by_run = float(np.sqrt(max(made.covariance[j, j], 0.0))) if made.draws is None else float(made.draws[:, j].std(ddof=1))
+        by_run = (
+            float(np.sqrt(max(made.covariance[j, j], 0.0)))
+            if made.draws is None
+            else float(made.draws[:, j].std(ddof=1))
+        )
         return "note", (
             f"{len(points)} rows of {runs} runs: resampled by run; the standard error of {made.law.names[j]} is"
             f" {by_run:.3g}, by single row it would be {single[j]:.3g}"
         )
     if points.run is None and looks_like_checkpoints(points):
-        return "warning", "the rows look like checkpoints of few runs, and no run column is given: intervals are too narrow"
+        return (
+            "warning",
+            "the rows look like checkpoints of few runs, and no run column is given: intervals are too narrow",
+        )
     return "ok", "every row is its own run"
 
 
-def fit_errors_by_point(made: Fit) -> np.ndarray:
+def fit_errors_by_point(made: Fit) -> Array:
     alone = replace(made.model, points=replace(made.points, run=None))
     if made.draws is None:
-        return np.sqrt(np.maximum(np.diag(identify.covariance(alone, made.theta)[0]), 0.0))
-    return resample(alone, made.theta[None], 100, made.options.seed).std(axis=0, ddof=1)
+        return np.asarray(np.sqrt(np.maximum(np.diag(identify.covariance(alone, made.theta)[0]), 0.0)))
+    return np.asarray(resample(alone, made.theta[None], 100, made.options.seed).std(axis=0, ddof=1))
 
 
 def looks_like_checkpoints(points: Points) -> bool:
-    """Few sizes, many amounts of data each, and a loss that only falls along them."""
+    """Few sizes, each at many or evenly stepped amounts of data, with a loss that only falls along them."""
     if "N" not in points.columns or "D" not in points.columns:
         return False
     sizes, inverse, counts = np.unique(points.columns["N"], return_inverse=True, return_counts=True)
-    if len(points) < 8 * len(sizes) or counts.min() < 6:
+    if counts.min() < 6:
         return False
-    falling = []
+    falling, even = [], []
     for i in range(len(sizes)):
         rows = np.flatnonzero(inverse == i)
         rows = rows[np.argsort(points.columns["D"][rows], kind="stable")]
-        steps = np.log(points.columns["D"][rows])
-        falling.append(np.mean(np.diff(points.loss[rows]) < 0) if np.ptp(steps) > 0 else 0.0)
-    return float(np.mean(falling)) > 0.97
+        steps = np.diff(points.columns["D"][rows])
+        falling.append(np.mean(np.diff(points.loss[rows]) < 0))
+        even.append(np.std(steps) < 0.2 * np.mean(steps))
+    return float(np.mean(falling)) > 0.97 and (counts.min() >= 20 or bool(np.mean(even) > 0.9))
 
 
 def tuned(made: Fit) -> tuple[str, str]:
@@ -161,7 +180,10 @@ def tuned(made: Fit) -> tuple[str, str]:
 def counting(made: Fit) -> tuple[str, str]:
     columns = made.points.columns
     if not {"N", "D", "C"} <= set(columns):
-        return "note", "say what N and C count (embeddings, head, attention): it moved a published exponent from 0.84 to 0.71"
+        return (
+            "note",
+            "say what N and C count (embeddings, head, attention): it moved a published exponent from 0.84 to 0.71",
+        )
     ratio = columns["C"] / (6 * columns["N"] * columns["D"])
     drift = float(np.polyfit(np.log(columns["N"]), np.log(ratio), 1)[0]) if np.ptp(columns["N"]) > 0 else 0.0
     level = "warning" if abs(drift) > 0.02 else "ok"
@@ -201,8 +223,15 @@ def validity(made: Fit) -> tuple[str, str]:
         return "note", "a jump in a thresholded metric needs a continuous metric beside it"
     if made.law.columns == ("C",):
         route = envelope_route(made.points) if "N" in made.points.columns else None
-        at = "" if route is None or not len(route.budgets) else f" ({len(route.budgets)} of {len(made.points)} rows lie on it)"
-        return "note", f"a power law with compute holds on the compute-optimal frontier{at}, above its floor, within the range"
+        at = (
+            ""
+            if route is None or not len(route.budgets)
+            else f" ({len(route.budgets)} of {len(made.points)} rows lie on it)"
+        )
+        return (
+            "note",
+            f"a power law with compute holds on the compute-optimal frontier{at}, above its floor, within the range",
+        )
     return "ok", "a joint law; it holds within the range of its data"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -64,16 +65,23 @@ def shared_exponents(law: Law, families: tuple[str, ...]) -> Law:
     indicators = {f"is {family}": indicator(number) for number, family in enumerate(families, start=1)}
     shifts = {f"{name}[{family}]": shift for name, shift in law.shifts.items() for family in families}
     return replace(
-        law, name=f"{law.name} (shared exponents)", parameters=parameters, formula=formula, terms=(), shifts=shifts,
-        variables={**law.variables, **indicators}, linear=law.linear | frozenset(indicators), draw=None,
-    )  # fmt: skip
+        law,
+        name=f"{law.name} (shared exponents)",
+        parameters=parameters,
+        formula=formula,
+        terms=(),
+        shifts=shifts,
+        variables={**law.variables, **indicators},
+        linear=law.linear | frozenset(indicators),
+        draw=None,
+    )
 
 
 def indicator(number: int) -> Callable[[Columns], Array]:
     return lambda columns: (columns["family"] == number).astype(float)
 
 
-def fit_shared(law: Law, points: Points, group: np.ndarray, separate: Mapping[str, Fit], options: FitOptions) -> Fit:
+def fit_shared(law: Law, points: Points, group: Array, separate: Mapping[str, Fit], options: FitOptions) -> Fit:
     """The shared-exponent fit, begun from each family's own exponents."""
     families = tuple(separate)
     joined = shared_exponents(law, families)
@@ -89,9 +97,10 @@ def fit_shared(law: Law, points: Points, group: np.ndarray, separate: Mapping[st
                 if p.role != "exponent":
                     moved = sum(
                         (-1.0 if str(amount).startswith("-") else 1.0)
-                        * common[str(amount).lstrip("-")] * float(np.mean(np.log(law.variables[v](points.columns))))
+                        * common[str(amount).lstrip("-")]
+                        * float(np.mean(np.log(law.variables[v](points.columns))))
                         for amount, v in law.shifts.get(p.name, ())
-                    )  # fmt: skip
+                    )
                     start[f"{p.name}[{family}]"] = common[p.name] - moved + rng.normal(0.0, 0.05)
         return start
 
@@ -107,7 +116,8 @@ def frontier_loss(made: Fit, costs: Array, theta: Array | None = None) -> Array:
         grid = np.geomspace(made.points.columns["N"].min() / 30.0, made.points.columns["N"].max() * 30.0, 61)
         sizes, budgets = (part.ravel() for part in np.meshgrid(grid, costs))
         value, _ = made.model.log_loss(theta, {"N": sizes, "D": budgets / (6.0 * sizes)})
-        return value.reshape(len(theta), len(costs), len(grid)).min(axis=2)
+        lowest: Array = value.reshape(len(theta), len(costs), len(grid)).min(axis=2)
+        return lowest
     if len(law.columns) == 1:
         return made.model.log_loss(theta, {law.columns[0]: costs})[0]
     raise UserError(f"law {law.name}: families are compared on laws of N and D, or of one variable")
@@ -129,20 +139,30 @@ def compare_pair(a: str, b: str, fits: Mapping[str, Fit]) -> Pair:
     theta = [np.concatenate([fits[name].theta[None], draws_of(fits[name])]) for name in (a, b)]
     at_cost = [frontier_loss(fits[name], np.array([cost]), t)[:, 0] for name, t in zip((a, b), theta, strict=True)]
     curve_b = frontier_loss(fits[b], reach, theta[1])
-    gains = np.array([
-        np.exp(np.interp(-level, -curve, np.log(reach), left=np.nan, right=np.inf)) / cost
-        for level, curve in zip(at_cost[0], np.minimum.accumulate(curve_b, axis=1), strict=True)
-    ])  # fmt: skip
+    gains = np.array(
+        [
+            np.exp(np.interp(-level, -curve, np.log(reach), left=np.nan, right=np.inf)) / cost
+            for level, curve in zip(at_cost[0], np.minimum.accumulate(curve_b, axis=1), strict=True)
+        ]
+    )
     differences = frontier_loss(fits[a], grid, theta[0]) - frontier_loss(fits[b], grid, theta[1])
     crossings = np.array([first_crossing(grid, row) for row in differences])
     inside = np.isfinite(crossings)
     level = fits[a].options.level
     gain = interval(gains[1:], gains[0], level)
-    crossing = interval(crossings[inside], crossings[0], level) if inside[1:].mean() > 0.05 else Interval(None, None, None)
+    crossing = (
+        interval(crossings[inside], crossings[0], level) if inside[1:].mean() > 0.05 else Interval(None, None, None)
+    )
     return Pair(
-        a, b, cost, gain, crossing, float(inside[1:].mean()), float(np.mean(at_cost[0][1:] < at_cost[1][1:])),
+        a,
+        b,
+        cost,
+        gain,
+        crossing,
+        float(inside[1:].mean()),
+        float(np.mean(at_cost[0][1:] < at_cost[1][1:])),
         gain_verdict(a, b, gain),
-    )  # fmt: skip
+    )
 
 
 def gain_verdict(a: str, b: str, gain: Interval) -> str:
@@ -182,7 +202,7 @@ def finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def plain_ranking(points: Points, group: np.ndarray) -> dict[str, object]:
+def plain_ranking(points: Points, group: Array) -> dict[str, Any]:
     """The best loss of each family at the largest size that all of them ran: no law, no extrapolation."""
     name = next((name for name in ("N", "C", "D", "T") if name in points.columns), next(iter(points.columns)))
     values = points.columns[name]
@@ -191,15 +211,48 @@ def plain_ranking(points: Points, group: np.ndarray) -> dict[str, object]:
         near = np.abs(np.log(values / size)) <= COMMON
         if all((near & (group == family)).any() for family in families):
             rows = [
-                {"family": family, "loss": float(points.loss[near & (group == family)].min()),
-                 "rows": int((near & (group == family)).sum())}
+                {
+                    "family": family,
+                    "loss": float(points.loss[near & (group == family)].min()),
+                    "rows": int((near & (group == family)).sum()),
+                }
                 for family in families
-            ]  # fmt: skip
-            return {"column": name, "size": float(size), "ranking": sorted(rows, key=lambda row: float(str(row["loss"])))}
-    return {"column": name, "size": None, "ranking": [], "note": f"no {name} is common to all families within {COMMON:.0%}"}
+            ]
+            return {
+                "column": name,
+                "size": float(size),
+                "ranking": sorted(rows, key=lambda row: float(str(row["loss"]))),
+            }
+    return {
+        "column": name,
+        "size": None,
+        "ranking": [],
+        "note": f"no {name} is common to all families within {COMMON:.0%}",
+    }
 
 
-def compare_families(law: Law, points: Points, group: np.ndarray, options: FitOptions | None = None) -> dict[str, object]:
+@dataclass(frozen=True)
+class SharedVerdict:
+    """The shared-exponent fit beside the sum of the separate objectives, and whether the exponents differ."""
+
+    fitted: Fit
+    separate: float
+    p_value: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class FamilyComparison:
+    """`fits` of each family, those that `failed` with the reason, every pair, the plain `ranking`, the shared fit."""
+
+    fits: Mapping[str, Fit]
+    failed: Mapping[str, str]
+    pairs: tuple[Pair, ...]
+    ranking: Mapping[str, Any]
+    shared: SharedVerdict | None = None
+
+
+def compare_families(law: Law, points: Points, group: Array, options: FitOptions | None = None) -> FamilyComparison:
     """Everything about families on one law; `group` [rows] names the family of each row."""
     options = options or FitOptions()
     group = np.asarray(group, dtype=str)
@@ -213,12 +266,12 @@ def compare_families(law: Law, points: Points, group: np.ndarray, options: FitOp
             fits[family] = fit(law, points.rows(group == family), replace(options, bootstrap=repeats))
         except UserError as error:
             failed[family] = str(error)
-    pairs = [compare_pair(a, b, fits) for a, b in combinations(fits, 2)] if comparable(law) else []
-    made: dict[str, object] = {"families": fits, "failed": failed, "pairs": pairs, "ranking": plain_ranking(points, group)}
+    pairs = tuple(compare_pair(a, b, fits) for a, b in combinations(fits, 2)) if comparable(law) else ()
+    shared = None
     if law.terms and len(fits) > 1:
         kept = np.isin(group, list(fits))
-        made["shared"] = shared_verdict(law, points.rows(kept), group[kept], fits, options)
-    return made
+        shared = shared_verdict(law, points.rows(kept), group[kept], fits, options)
+    return FamilyComparison(fits, failed, pairs, plain_ranking(points, group), shared)
 
 
 def comparable(law: Law) -> bool:
@@ -226,8 +279,8 @@ def comparable(law: Law) -> bool:
 
 
 def shared_verdict(
-    law: Law, points: Points, group: np.ndarray, fits: Mapping[str, Fit], options: FitOptions
-) -> dict[str, object]:
+    law: Law, points: Points, group: Array, fits: Mapping[str, Fit], options: FitOptions
+) -> SharedVerdict:
     """The shared-exponent fit and whether separate exponents fit better than chance would."""
     from scipy.stats import chi2
 
@@ -238,4 +291,4 @@ def shared_verdict(
     freedom = (len(fits) - 1) * len(law.exponents)
     probability = float(chi2.sf(max(gain, 0.0), freedom))
     verdict = "the exponents differ" if probability < 0.05 else "the data do not tell the exponents apart"
-    return {"fit": shared, "p_value": probability, "verdict": verdict, "objective": shared.objective, "separate": apart}
+    return SharedVerdict(shared, apart, probability, verdict)

@@ -26,9 +26,9 @@ STATUSES = ("converged", "multimodal", "boundary", "unidentified", "not_converge
 
 @dataclass(frozen=True)
 class FitOptions:
-    """`bootstrap` repeats by run (0: intervals from curvature); `initial` natural parameters that replace the starts."""
+    """`bootstrap`: repeats by run (0: intervals from curvature); `initial`: the only start, in natural parameters."""
 
-    objective: Objective = Objective()
+    objective: Objective = field(default_factory=Objective)
     starts: int = 16
     seed: int = 0
     bootstrap: int = 0
@@ -87,7 +87,8 @@ class Fit:
 
     def value(self, columns: Columns) -> Array:
         """Loss [rows] by the fitted law; within the data this needs no identified exponent."""
-        return np.exp(self.model.log_loss(self.theta, {k: np.asarray(v, float) for k, v in columns.items()})[0][0])
+        given = {name: np.asarray(values, float) for name, values in columns.items()}
+        return np.asarray(np.exp(self.model.log_loss(self.theta, given)[0][0]))
 
     @property
     def fresh_starts(self) -> Array:
@@ -112,9 +113,17 @@ def fit(law: Law | str, points: Points, options: FitOptions | None = None) -> Fi
     theta = solution.theta[best]
     spread, condition = identify.covariance(model, theta)
     made = Fit(
-        model, options, "converged", (), theta, float(solution.objective[best]),
-        distinct_minima(model, solution, np.sqrt(np.maximum(np.diag(spread), 0))), spread, condition, solution,
-    )  # fmt: skip
+        model,
+        options,
+        "converged",
+        (),
+        theta,
+        float(solution.objective[best]),
+        distinct_minima(model, solution, np.sqrt(np.maximum(np.diag(spread), 0))),
+        spread,
+        condition,
+        solution,
+    )
     status, reasons = judge(made)
     made = replace(made, status=status, reasons=tuple(reasons))
     if options.bootstrap:
@@ -125,10 +134,12 @@ def fit(law: Law | str, points: Points, options: FitOptions | None = None) -> Fi
 def polished(model: Model, solution: Solution) -> Solution:
     """The best member brought to its minimum exactly, if it was near one."""
     best = int(np.argmin(solution.objective))
-    if np.isinf(model.problem.objective.final_width) or not solution.stationary[best]:
+    if not solution.stationary[best]:
         return solution
     weights = model.points.row_weights
-    theta = polish(model.problem, solution.theta[best], weights)
+    exact = replace(model.problem, tolerance=1e-15, warm=True)
+    again = solve(exact, solution.theta[best : best + 1], weights)
+    theta = polish(model.problem, again.theta[0], weights)
     objective = float(model.problem.objective.total(model.problem.residuals(theta[None])[0][0], weights))
     if not objective < solution.objective[best]:
         return solution
@@ -201,7 +212,9 @@ def judge(made: Fit) -> tuple[str, list[str]]:
         return "unidentified", weak
     rows = identify.effective_rows(model, made.theta)
     rivals = [
-        m for m in made.minima[1:] if identify.evidence(model, m.objective, made.objective, rows) < identify.LIKELIHOOD_STEP
+        m
+        for m in made.minima[1:]
+        if identify.evidence(model, m.objective, made.objective, rows) < identify.LIKELIHOOD_STEP
     ]
     if rivals:
         return "multimodal", [
@@ -215,16 +228,16 @@ def at_bounds(made: Fit) -> list[str]:
     model, law = made.model, made.law
     said = []
     for j, parameter in enumerate(law.parameters):
-        low, high = model.problem.low[j], model.problem.high[j]
-        if parameter.role == "exponent":
-            for bound in (low, high):
-                if abs(made.theta[j] - bound) < 1e-3 * max(1.0, abs(bound)) or made.theta[j] < low + 2e-3 and bound == low:
-                    said.append(f"{parameter.name} runs to its bound {bound:g}: no power of this variable is seen")
-        elif parameter.role == "floor":
-            if np.exp(made.theta[j]) < 1e-3 * model.points.loss.min():
+        low, high, value = model.problem.low[j], model.problem.high[j], made.theta[j]
+        bound = high if value > 0.5 * (low + high) else low
+        if parameter.role == "floor":
+            gone = np.exp(value) < 1e-3 * model.points.loss.min()
+            if gone or floor_is_idle(made, j):
                 said.append(floor_sentence(law, parameter.name))
-            elif floor_is_idle(made, j):
-                said.append(floor_sentence(law, parameter.name))
+        elif parameter.role == "exponent" and abs(value - bound) < 1e-3 * max(2.0, abs(bound)):
+            said.append(f"{parameter.name} runs to its bound {bound:g}: no power of this variable is seen")
+        elif parameter.role == "break" and abs(value - bound) < 1e-3 * (high - low):
+            said.append(f"the break {parameter.name} runs to the edge of the data: a break is seen only inside them")
     return said
 
 
@@ -249,7 +262,9 @@ def floor_is_idle(made: Fit, j: int) -> bool:
 
 
 def valley_sentence(made: Fit) -> str:
-    return f"the law's parameters trade off against each other along a flat valley (condition number {made.condition:.1e})"
+    return (
+        f"the law's parameters trade off against each other along a flat valley (condition number {made.condition:.1e})"
+    )
 
 
 def weak_exponents(made: Fit) -> list[str]:
@@ -265,7 +280,7 @@ def weak_exponents(made: Fit) -> list[str]:
 
 
 def mixed_runs(made: Fit) -> list[str]:
-    """Repeated cells whose scatter is far above that of their best runs: untuned runs are mixed in (README, point 8)."""
+    """Repeated cells whose scatter is far above that of their best runs: untuned runs are mixed in."""
     points, law = made.points, made.law
     keys = np.stack([np.round(values, 6) for values in law.raw_variables(points.columns).values()], axis=1)
     cells = np.unique(keys, axis=0, return_inverse=True)[1].ravel()
@@ -283,14 +298,14 @@ def mixed_runs(made: Fit) -> list[str]:
     scatter = float(np.median(np.abs(np.log(model.points.loss) - model.log_loss(winner, model.points.columns)[0][0])))
     if spread > max(0.01, 4.0 * scatter):
         return [
-            f"runs of one cell differ by {spread:.1%} while their best follow the law within {scatter:.1%}: untuned runs are"
-            " mixed in; keep the best of each cell"
+            f"runs of one cell differ by {spread:.1%} while their best follow the law within {scatter:.1%}:"
+            " untuned runs are mixed in; keep the best of each cell"
         ]
     return []
 
 
 def one_sided(made: Fit) -> tuple[float, float]:
-    """Skew of measured over predicted loss, −1 to 1 by quantiles, and how far its upper twentieth lies above the middle."""
+    """Skew of measured over predicted (−1 to 1, by quantiles); how far its upper twentieth lies above the middle."""
     low, middle, high = np.quantile(-made.residuals, [0.05, 0.5, 0.95])
     return float((high + low - 2 * middle) / max(high - low, 1e-300)), float(high - middle)
 
@@ -301,7 +316,8 @@ def one_sided_rows(made: Fit) -> list[str]:
     if len(made.points) < 20 or skew < ONE_SIDED or above < 0.02:
         return []
     return [
-        f"a part of the rows lies up to {above:.1%} above the law and none as far below: untuned or broken runs are mixed in;"
+        f"a part of the rows lies up to {above:.1%} above the law and none as far below:"
+        " untuned or broken runs are mixed in;"
         " keep tuned runs only, or drop the highest losses"
     ]
 
@@ -321,5 +337,6 @@ def estimates(made: Fit) -> dict[str, Estimate]:
     else:
         low, high, errors = intervals.from_curvature(model, made.theta, made.covariance, made.options.level)
     return {
-        name: Estimate(float(values[j]), float(low[j]), float(high[j]), float(errors[j])) for j, name in enumerate(law.names)
+        name: Estimate(float(values[j]), float(low[j]), float(high[j]), float(errors[j]))
+        for j, name in enumerate(law.names)
     }

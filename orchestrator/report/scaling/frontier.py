@@ -1,7 +1,7 @@
 """The compute-optimal frontier by three routes, and whether they agree.
 
-Joint fit: closed form from the law. Budgets: the best size of each budget, interpolated (Akima) or by a parabola. Envelope:
-the lower convex hull of all rows. A route's own bias is measured by sending the fitted surface through it.
+Joint fit: closed form from the law. Budgets: the best size of each budget, interpolated (Akima) or by a parabola.
+Envelope: the lower convex hull of all rows. A route's own bias is measured by sending the fitted surface through it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Route:
-    """N* = factor · C^exponent, the same for D, with intervals; `budgets` and `optima` are the points it went through."""
+    """N* = factor · C^exponent, the same for D, with intervals; `budgets`, `optima`: the points it went through."""
 
     name: str
     exponent: float | None = None
@@ -98,7 +98,9 @@ def joint_route(made: Fit, cost: Cost | None = None, level: float = 0.95) -> Rou
     if made.draws is not None:
         slopes = [line(draw)[0] for draw in made.model.natural(made.draws)]
         low, high = (float(v) for v in np.quantile(slopes, [(1 - level) / 2, (1 + level) / 2]))
-    warnings = () if cost.scatter < 0.1 else (f"cost {cost.name} scatters by {cost.scatter:.0%} about a product of powers",)
+    warnings = (
+        () if cost.scatter < 0.1 else (f"cost {cost.name} scatters by {cost.scatter:.0%} about a product of powers",)
+    )
     data_exponent = (1.0 - cost.n * exponent) / cost.d
     sizes, _ = allocation(dict(zip(made.law.names, natural, strict=True)), made.law.name, cost, budgets)
     return Route("joint fit", exponent, low, high, factor, data_exponent, level, budgets, sizes, warnings)
@@ -121,9 +123,10 @@ def budgets_of(points: Points) -> list[np.ndarray]:
     breaks = np.flatnonzero(np.diff(np.log(points.cost[order])) > 0.02) + 1
     groups = np.split(order, breaks)
     return [
-        group for group in groups
+        group
+        for group in groups
         if len(np.unique(points.columns["N"][group])) >= 4 and np.ptp(np.log(points.cost[group])) < 0.1
-    ]  # fmt: skip
+    ]
 
 
 def best_of_sizes(points: Points, rows: np.ndarray) -> tuple[Array, Array]:
@@ -178,7 +181,9 @@ def budget_route(points: Points, options: BudgetOptions | None = None, surface: 
         kept.append(float(np.mean(np.log(points.cost[group]))))
         draws.append(places)
         errors.append(spread)
-    warnings = [f"{dropped} of {len(groups)} budgets have their minimum at the smallest or largest size"] if dropped else []
+    warnings = (
+        [f"{dropped} of {len(groups)} budgets have their minimum at the smallest or largest size"] if dropped else []
+    )
     if len(kept) < 3:
         return Route(name, warnings=(*warnings, f"{len(kept)} budgets have a minimum inside: three are needed"))
     c, places, weights = np.array(kept), np.stack(draws), 1.0 / np.array(errors) ** 2
@@ -188,13 +193,21 @@ def budget_route(points: Points, options: BudgetOptions | None = None, surface: 
     low, high = np.nanquantile(slopes, [(1 - options.level) / 2, (1 + options.level) / 2])
     warnings += bias_warning(points, options, surface, (float(slope[0]), float(intercept[0])))
     return Route(
-        name, float(slope[0]), float(low), float(high), float(np.exp(intercept[0])), 1.0 - float(slope[0]), options.level,
-        np.exp(c), np.exp(medians), tuple(warnings),
-    )  # fmt: skip
+        name,
+        float(slope[0]),
+        float(low),
+        float(high),
+        float(np.exp(intercept[0])),
+        1.0 - float(slope[0]),
+        options.level,
+        np.exp(c),
+        np.exp(medians),
+        tuple(warnings),
+    )
 
 
 def weighted_line(x: Array, y: Array, weights: Array) -> tuple[Array, Array]:
-    """Slope and intercept [columns] of `y` [points, columns] on `x`; a missing y leaves its point out of that column."""
+    """Slope and intercept [columns] of `y` [points, columns] on `x`; a missing y leaves its point out."""
     w = np.where(np.isfinite(y), weights[:, None], 0.0)
     y = np.where(np.isfinite(y), y, 0.0)
     total = w.sum(axis=0)
@@ -240,6 +253,8 @@ def envelope_route(points: Points, cost: Array | None = None) -> Route:
     rows = rows[np.argsort(cost[rows], kind="stable")]
     falling = np.concatenate([[True], np.diff(points.loss[rows]) < 0])
     rows = rows[falling]
+    # runs of equal cost: the hull has an upright edge there, whose lower end alone is on the frontier
+    rows = rows[np.concatenate([np.diff(np.log(cost[rows])) > 1e-9, [True]])]
     sizes = len(np.unique(points.columns["N"][rows]))
     if sizes < 3:
         return Route("envelope", warnings=(f"the lower hull passes through {sizes} sizes: three are needed",))
@@ -247,10 +262,16 @@ def envelope_route(points: Points, cost: Array | None = None) -> Route:
     slope, intercept = np.polyfit(x, np.log(points.columns["N"][rows]), 1)
     data_slope = np.polyfit(x, np.log(points.columns["D"][rows]), 1)[0] if "D" in points.columns else None
     return Route(
-        "envelope", float(slope), None, None, float(np.exp(intercept)), None if data_slope is None else float(data_slope),
-        budgets=cost[rows], optima=points.columns["N"][rows],
+        "envelope",
+        float(slope),
+        None,
+        None,
+        float(np.exp(intercept)),
+        None if data_slope is None else float(data_slope),
+        budgets=cost[rows],
+        optima=points.columns["N"][rows],
         warnings=("no interval: the hull rests on few runs; repeat it over resampled runs before trusting a digit",),
-    )  # fmt: skip
+    )
 
 
 def frontier(made: Fit, budget: float | None = None, cost: Cost | None = None) -> dict[str, object]:
@@ -258,17 +279,26 @@ def frontier(made: Fit, budget: float | None = None, cost: Cost | None = None) -
     points = made.points
     budget = budget or 10.0 * float(points.cost.max())
     routes = [
-        joint_route(made, cost), budget_route(points, surface=made), budget_route(points, BudgetOptions("parabola"), made),
+        joint_route(made, cost),
+        budget_route(points, surface=made),
+        budget_route(points, BudgetOptions("parabola"), made),
         envelope_route(points),
-    ]  # fmt: skip
+    ]
     table = [
         {
-            "route": route.name, "exponent": route.exponent, "low": route.low, "high": route.high,
-            "data_exponent": route.data_exponent, "size": route.size(budget), "warnings": list(route.warnings),
+            "route": route.name,
+            "exponent": route.exponent,
+            "low": route.low,
+            "high": route.high,
+            "data_exponent": route.data_exponent,
+            "size": route.size(budget),
+            "warnings": list(route.warnings),
         }
         for route in routes
-    ]  # fmt: skip
-    trusted = [route.size(budget) for route in routes if "parabola" not in route.name and route.size(budget) is not None]
+    ]
+    trusted = [
+        route.size(budget) for route in routes if "parabola" not in route.name and route.size(budget) is not None
+    ]
     sizes = [size for size in trusted if size is not None]
     if len(sizes) < 2:
         verdict = "fewer than two routes could be taken: nothing confirms the frontier"

@@ -23,7 +23,8 @@ def missing_from_rows(model: Model) -> list[str]:
         runs = len(np.unique(points.runs))
         if runs < len(law.parameters):
             said.append(
-                f"{len(points)} rows come from {runs} run{'s' if runs > 1 else ''}: checkpoints of one run are not independent;"
+                f"{len(points)} rows come from {runs} run{'s' if runs > 1 else ''}:"
+                f" checkpoints of one run are not independent;"
                 f" {law.name} needs at least {len(law.parameters)} runs"
             )
     wanted = 3 if law.floor else 2
@@ -40,7 +41,8 @@ def missing_from_rows(model: Model) -> list[str]:
         worst, first, second = max(pairs)
         if worst > COLLINEAR:
             said.append(
-                f"{second} and {first} move together (correlation {worst:.4f}): run sizes at several ratios {first}/{second}"
+                f"{second} and {first} move together (correlation {worst:.4f}):"
+                f" run sizes at several ratios {first}/{second}"
             )
     return said
 
@@ -97,7 +99,7 @@ def effective_rows(model: Model, theta: Array) -> float:
     total = float(np.var(residuals))
     within = float(np.sum((residuals - means[runs]) ** 2) / max(len(points) - groups, 1))
     alike = float(np.clip(1.0 - within / total, 0.0, 1.0)) if total > 0 else 0.0
-    return max(float(groups), len(points) / (1.0 + (sizes.mean() - 1.0) * alike))
+    return max(float(groups), float(len(points) / (1.0 + (sizes.mean() - 1.0) * alike)))
 
 
 def evidence(model: Model, worse: float, best: float, rows: float) -> float:
@@ -106,4 +108,4 @@ def evidence(model: Model, worse: float, best: float, rows: float) -> float:
     if worse <= tiny:
         return 0.0
     factor = 1.0 if model.problem.objective.kind == "squared" else 2.0
-    return factor * rows * float(np.log(worse / max(best, tiny)))
+    return float(factor * rows * np.log(worse / max(best, tiny)))

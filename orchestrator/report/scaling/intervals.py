@@ -25,7 +25,7 @@ def resample(model: Model, starts: Array, repeats: int, seed: int) -> Array:
     """Bootstrap by run [repeats, p], each repeat solved from every one of `starts` [minima, p], the better kept."""
     weights = run_weights(model, repeats, seed)
     objective_here = model.problem.objective.for_resampling(model.problem.scale)
-    problem = replace(model.problem, objective=objective_here, tolerance=RESAMPLED)
+    problem = replace(model.problem, objective=objective_here, tolerance=RESAMPLED, warm=True)
     best = solve(problem, np.repeat(starts[:1], repeats, axis=0), weights)
     theta, objective = best.theta, best.objective
     for start in starts[1:]:

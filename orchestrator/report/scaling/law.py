@@ -1,8 +1,8 @@
 """What a law is: what it depends on, its parameters, its formula, its paper.
 
 A formula gives the logarithm of the loss from parameters and variables. Variables are logarithms, centred on their mean
-over the table, so that a coefficient and its exponent are nearly uncorrelated; `shifts` says how the uncentred parameter
-comes back: log A = a + alpha · mean(log N) is written {"A": (("alpha", "N"),)}.
+over the table, so that a coefficient and its exponent are nearly uncorrelated; `shifts` says how the uncentred
+parameter comes back: log A = a + alpha · mean(log N) is written {"A": (("alpha", "N"),)}.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ Shift = tuple[tuple[str | float, str], ...]
 
 @dataclass(frozen=True)
 class Law:
-    """A law over table columns `columns`; `variables` computes what the formula reads: centred logs, raw if in `linear`."""
+    """A law over table columns `columns`; `variables`: what the formula reads, as centred logs, raw if in `linear`."""
 
     name: str
     formula_text: str
@@ -106,9 +106,15 @@ def column(name: str) -> Callable[[Columns], Array]:
 
 
 def sum_of_powers(
-    name: str, text: str, terms: tuple[Term, ...], parameters: tuple[Parameter, ...], source: str,
-    variables: Mapping[str, Callable[[Columns], Array]] | None = None, columns: tuple[str, ...] = (), target: str = "loss",
-) -> Law:  # fmt: skip
+    name: str,
+    text: str,
+    terms: tuple[Term, ...],
+    parameters: tuple[Parameter, ...],
+    source: str,
+    variables: Mapping[str, Callable[[Columns], Array]] | None = None,
+    columns: tuple[str, ...] = (),
+    target: str = "loss",
+) -> Law:
     """A law that is a sum of products of powers: formula, centring and starts all follow from the terms."""
 
     def formula(p: Mapping[str, Form], x: Mapping[str, Array]) -> Form:
@@ -124,7 +130,9 @@ def sum_of_powers(
     made = variables or {variable: column(variable) for variable in used}
     # the formula subtracts exponent · mean (sign −1), so the uncentred coefficient adds it back
     shifts = {
-        term.coefficient: tuple((power if term.sign < 0 else f"-{power}", variable) for variable, power in term.powers.items())
+        term.coefficient: tuple(
+            (power if term.sign < 0 else f"-{power}", variable) for variable, power in term.powers.items()
+        )
         for term in terms
         if term.powers
     }

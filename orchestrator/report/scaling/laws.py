@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from orchestrator.errors import UserError
 from orchestrator.report.scaling.derivative import Array, Form, exp, log, log_sigmoid, log_sum, softplus
-from orchestrator.report.scaling.law import Columns, Law, Parameter, Term, coefficient, column, exponent, floor, sum_of_powers
+from orchestrator.report.scaling.law import (
+    Columns,
+    Law,
+    Parameter,
+    Term,
+    coefficient,
+    column,
+    exponent,
+    floor,
+    sum_of_powers,
+)
 
 Forms = Mapping[str, Form]
 Variables = Mapping[str, Array]
@@ -24,7 +34,9 @@ def power(v: str) -> Law:
 def power_floor(v: str) -> Law:
     terms = (Term("E"), Term("A", {v: "alpha"}))
     parameters = (floor(), coefficient("A"), exponent("alpha"))
-    return sum_of_powers("power_floor", f"E + A·{v}^-alpha", terms, parameters, "Henighan et al. 2020, arXiv 2010.14701")
+    return sum_of_powers(
+        "power_floor", f"E + A·{v}^-alpha", terms, parameters, "Henighan et al. 2020, arXiv 2010.14701"
+    )
 
 
 def saturating(v: str) -> Law:
@@ -35,14 +47,25 @@ def saturating(v: str) -> Law:
 
     def draw(rng: np.random.Generator, x: Variables, loss: Array) -> dict[str, float]:
         low = loss.min() * rng.uniform(0.3, 0.99)
-        return {"E": np.log(low), "R": np.log(loss.max() * rng.uniform(1.0, 1.5) - low), "alpha": rng.uniform(0.2, 2.0),
-                "x0": rng.uniform(x[v].min(), x[v].max())}  # fmt: skip
+        return {
+            "E": np.log(low),
+            "R": np.log(loss.max() * rng.uniform(1.0, 1.5) - low),
+            "alpha": rng.uniform(0.2, 2.0),
+            "x0": rng.uniform(x[v].min(), x[v].max()),
+        }
 
     parameters = (floor(), coefficient("R"), exponent("alpha"), Parameter("x0", "location", -60.0, 60.0))
     return Law(
-        "saturating", f"E + R/(1 + ({v}/x0)^alpha)", (v,), parameters, "Rosenfeld et al. 2020, arXiv 1909.12673", formula,
-        shifts={"x0": ((1.0, v),)}, variables={v: column(v)}, draw=draw,
-    )  # fmt: skip
+        "saturating",
+        f"E + R/(1 + ({v}/x0)^alpha)",
+        (v,),
+        parameters,
+        "Rosenfeld et al. 2020, arXiv 1909.12673",
+        formula,
+        shifts={"x0": ((1.0, v),)},
+        variables={v: column(v)},
+        draw=draw,
+    )
 
 
 def broken(v: str, breaks: int) -> Law:
@@ -59,7 +82,8 @@ def broken(v: str, breaks: int) -> Law:
     def draw(rng: np.random.Generator, x: Variables, loss: Array) -> dict[str, float]:
         start = {"E": np.log(loss.min() * rng.uniform(0.2, 0.98)), "alpha": rng.uniform(0.01, 0.6)}
         start["A"] = np.log(np.median(loss)) + rng.normal(0.0, 0.3)
-        places = np.sort(rng.uniform(*np.quantile(x[v], [0.1, 0.9]), size=breaks))
+        low, high = np.quantile(x[v], [0.1, 0.9])
+        places = np.sort(rng.uniform(low, high, size=breaks))
         for i, place in zip(numbers, places, strict=True):
             start |= {f"c{i}": rng.normal(0.0, 0.3), f"d{i}": place, f"f{i}": np.log(rng.uniform(0.2, 1.0))}
         return start
@@ -67,14 +91,25 @@ def broken(v: str, breaks: int) -> Law:
     parameters = [floor(), coefficient("A"), exponent("alpha", *ANY_SIGN)]
     shifts: dict[str, tuple[tuple[str | float, str], ...]] = {"A": (("alpha", v),)}
     for i in numbers:
-        parameters += [Parameter(f"c{i}", "bend", *ANY_SIGN), Parameter(f"d{i}", "break"), Parameter(f"f{i}", "sharpness", -3.5, 2.0)]
+        parameters += [
+            Parameter(f"c{i}", "bend", *ANY_SIGN),
+            Parameter(f"d{i}", "break"),
+            Parameter(f"f{i}", "sharpness", -3.5, 2.0),
+        ]
         shifts[f"d{i}"] = ((1.0, v),)
     text = f"E + A·{v}^-alpha" + "".join(f"·(1 + ({v}/d{i})^(1/f{i}))^(-c{i}·f{i})" for i in numbers)
     return Law(
-        f"broken_{breaks}", text, (v,), tuple(parameters), "Caballero et al. 2023, arXiv 2210.14891", formula,
-        shifts=shifts, variables={v: column(v)}, draw=draw,
+        f"broken_{breaks}",
+        text,
+        (v,),
+        tuple(parameters),
+        "Caballero et al. 2023, arXiv 2210.14891",
+        formula,
+        shifts=shifts,
+        variables={v: column(v)},
+        draw=draw,
         interchangeable=tuple((f"d{i}", f"c{i}", f"f{i}") for i in numbers) if breaks > 1 else (),
-    )  # fmt: skip
+    )
 
 
 def curve_exponential(v: str, stretched: bool) -> Law:
@@ -86,7 +121,11 @@ def curve_exponential(v: str, stretched: bool) -> Law:
 
     def draw(rng: np.random.Generator, x: Variables, loss: Array) -> dict[str, float]:
         low = loss.min() * rng.uniform(0.5, 0.99)
-        start = {"E": np.log(low), "A": np.log(loss.max() * rng.uniform(1.0, 2.0) - low), "tau": rng.uniform(x[v].min(), x[v].max())}
+        start = {
+            "E": np.log(low),
+            "A": np.log(loss.max() * rng.uniform(1.0, 2.0) - low),
+            "tau": rng.uniform(x[v].min(), x[v].max()),
+        }
         return start | ({"gamma": rng.uniform(0.2, 1.2)} if stretched else {})
 
     parameters = [floor(), coefficient("A"), Parameter("tau", "location", -60.0, 60.0)]
@@ -95,9 +134,17 @@ def curve_exponential(v: str, stretched: bool) -> Law:
         parameters.append(exponent("gamma"))
         name, text = "curve_stretched", f"E + A·exp(-({v}/tau)^gamma)"
     return Law(
-        name, text, (v,), tuple(parameters), "Domhan et al. 2015 (IJCAI); Viering and Loog 2023, arXiv 2103.10948", formula,
-        shifts={"tau": ((1.0, v),)}, variables={v: column(v)}, draw=draw, within_run=True,
-    )  # fmt: skip
+        name,
+        text,
+        (v,),
+        tuple(parameters),
+        "Domhan et al. 2015 (IJCAI); Viering and Loog 2023, arXiv 2103.10948",
+        formula,
+        shifts={"tau": ((1.0, v),)},
+        variables={v: column(v)},
+        draw=draw,
+        within_run=True,
+    )
 
 
 def curve_power(v: str) -> Law:
@@ -109,14 +156,26 @@ def curve_power(v: str) -> Law:
 
     def draw(rng: np.random.Generator, x: Variables, loss: Array) -> dict[str, float]:
         low = loss.min() * rng.uniform(0.5, 0.99)
-        return {"E": np.log(low), "A": np.log(np.median(loss) - 0.9 * low), "alpha": rng.uniform(0.2, 1.5),
-                "T0": rng.uniform(x[v].min() - 2.0, np.median(x[v]))}  # fmt: skip
+        return {
+            "E": np.log(low),
+            "A": np.log(np.median(loss) - 0.9 * low),
+            "alpha": rng.uniform(0.2, 1.5),
+            "T0": rng.uniform(x[v].min() - 2.0, np.median(x[v])),
+        }
 
     parameters = (floor(), coefficient("A"), exponent("alpha"), Parameter("T0", "location", -60.0, 60.0))
     return Law(
-        "curve_power", f"E + A·({v} + T0)^-alpha", (v,), parameters, "Viering and Loog 2023, arXiv 2103.10948", formula,
-        shifts={"T0": ((1.0, v),), "A": (("alpha", v),)}, variables={v: column(v)}, draw=draw, within_run=True,
-    )  # fmt: skip
+        "curve_power",
+        f"E + A·({v} + T0)^-alpha",
+        (v,),
+        parameters,
+        "Viering and Loog 2023, arXiv 2103.10948",
+        formula,
+        shifts={"T0": ((1.0, v),), "A": (("alpha", v),)},
+        variables={v: column(v)},
+        draw=draw,
+        within_run=True,
+    )
 
 
 def kaplan() -> Law:
@@ -130,13 +189,22 @@ def kaplan() -> Law:
         return {"N_c": level / alpha - 0.5 / alpha, "D_c": level / beta - 0.5 / beta, "alpha": alpha, "beta": beta}
 
     parameters = (
-        Parameter("N_c", "location", -300.0, 300.0), Parameter("D_c", "location", -300.0, 300.0),
-        exponent("alpha"), exponent("beta"),
-    )  # fmt: skip
+        Parameter("N_c", "location", -300.0, 300.0),
+        Parameter("D_c", "location", -300.0, 300.0),
+        exponent("alpha"),
+        exponent("beta"),
+    )
     return Law(
-        "kaplan", "((N_c/N)^(alpha/beta) + D_c/D)^beta", ("N", "D"), parameters, "Kaplan et al. 2020, arXiv 2001.08361", formula,
-        shifts={"N_c": ((1.0, "N"),), "D_c": ((1.0, "D"),)}, variables={"N": column("N"), "D": column("D")}, draw=draw,
-    )  # fmt: skip
+        "kaplan",
+        "((N_c/N)^(alpha/beta) + D_c/D)^beta",
+        ("N", "D"),
+        parameters,
+        "Kaplan et al. 2020, arXiv 2001.08361",
+        formula,
+        shifts={"N_c": ((1.0, "N"),), "D_c": ((1.0, "D"),)},
+        variables={"N": column("N"), "D": column("D")},
+        draw=draw,
+    )
 
 
 def data_constrained() -> Law:
@@ -150,40 +218,73 @@ def data_constrained() -> Law:
 
     def draw(rng: np.random.Generator, x: Variables, loss: Array) -> dict[str, float]:
         rest = float(np.median(loss) - 0.7 * loss.min())
-        return {"E": np.log(loss.min() * rng.uniform(0.3, 0.98)), "A": np.log(rest * rng.uniform(0.2, 0.8)),
-                "B": np.log(rest * rng.uniform(0.2, 0.8)), "alpha": rng.uniform(0.1, 0.7), "beta": rng.uniform(0.1, 0.7),
-                "R_D": np.log(rng.uniform(2.0, 40.0))}  # fmt: skip
+        return {
+            "E": np.log(loss.min() * rng.uniform(0.3, 0.98)),
+            "A": np.log(rest * rng.uniform(0.2, 0.8)),
+            "B": np.log(rest * rng.uniform(0.2, 0.8)),
+            "alpha": rng.uniform(0.1, 0.7),
+            "beta": rng.uniform(0.1, 0.7),
+            "R_D": np.log(rng.uniform(2.0, 40.0)),
+        }
 
     def repeats(columns: Columns) -> Array:
         return np.maximum(columns["D"] / columns["U"] - 1.0, 0.0)
 
     parameters = (
-        floor(), coefficient("A"), coefficient("B"), exponent("alpha"), exponent("beta"), Parameter("R_D", "location", -3.0, 9.0),
-    )  # fmt: skip
+        floor(),
+        coefficient("A"),
+        coefficient("B"),
+        exponent("alpha"),
+        exponent("beta"),
+        Parameter("R_D", "location", -3.0, 9.0),
+    )
     return Law(
-        "data_constrained", "E + A·N^-alpha + B·(U·(1 + R_D·(1 - exp(-(D/U - 1)/R_D))))^-beta", ("N", "D", "U"), parameters,
-        "Muennighoff et al. 2023, arXiv 2305.16264, section 3 (data side)", formula,
+        "data_constrained",
+        "E + A·N^-alpha + B·(U·(1 + R_D·(1 - exp(-(D/U - 1)/R_D))))^-beta",
+        ("N", "D", "U"),
+        parameters,
+        "Muennighoff et al. 2023, arXiv 2305.16264, section 3 (data side)",
+        formula,
         shifts={"A": (("alpha", "N"),), "B": (("beta", "U"),)},
-        variables={"N": column("N"), "U": column("U"), "repeats": repeats}, linear=frozenset({"repeats"}), draw=draw,
-    )  # fmt: skip
+        variables={"N": column("N"), "U": column("U"), "repeats": repeats},
+        linear=frozenset({"repeats"}),
+        draw=draw,
+    )
 
 
 def metric_sigmoid() -> Law:
-    """A metric of a task against the loss: a thresholded metric that jumps may still be a smooth function of the loss."""
+    """A metric of a task against the loss: one that jumps with size may still be a smooth function of the loss."""
 
     def formula(p: Forms, x: Variables) -> Form:
         return log_sum(p["low"], p["rise"] + log_sigmoid(exp(p["k"]) * (p["S0"] - x["S"])))
 
     def draw(rng: np.random.Generator, x: Variables, loss: Array) -> dict[str, float]:
         bottom, top = loss.min(), loss.max()
-        return {"low": np.log(bottom * rng.uniform(0.5, 1.0)), "rise": np.log((top - bottom) * rng.uniform(1.0, 1.5) + 1e-9),
-                "k": np.log(rng.uniform(1.0, 10.0) / np.ptp(x["S"])), "S0": rng.uniform(x["S"].min(), x["S"].max())}  # fmt: skip
+        return {
+            "low": np.log(bottom * rng.uniform(0.5, 1.0)),
+            "rise": np.log((top - bottom) * rng.uniform(1.0, 1.5) + 1e-9),
+            "k": np.log(rng.uniform(1.0, 10.0) / np.ptp(x["S"])),
+            "S0": rng.uniform(x["S"].min(), x["S"].max()),
+        }
 
-    parameters = (coefficient("low"), coefficient("rise"), Parameter("k", "sharpness", -10.0, 10.0), Parameter("S0", "level"))
+    parameters = (
+        coefficient("low"),
+        coefficient("rise"),
+        Parameter("k", "sharpness", -10.0, 10.0),
+        Parameter("S0", "level"),
+    )
     return Law(
-        "metric_sigmoid", "low + rise/(1 + exp(-k·(S0 - S)))", ("S",), parameters, "Bhagia et al. 2024, arXiv 2412.04403", formula,
-        variables={"S": column("S")}, linear=frozenset({"S"}), target="metric", draw=draw,
-    )  # fmt: skip
+        "metric_sigmoid",
+        "low + rise/(1 + exp(-k·(S0 - S)))",
+        ("S",),
+        parameters,
+        "Bhagia et al. 2024, arXiv 2412.04403",
+        formula,
+        variables={"S": column("S")},
+        linear=frozenset({"S"}),
+        target="metric",
+        draw=draw,
+    )
 
 
 def best_hyperparameter(name: str, source: str) -> Law:
@@ -199,34 +300,52 @@ SHAPE_TERMS = (Term("E"), Term("A", {"W": "alpha"}), Term("G", {"H": "gamma"}), 
 
 JOINT = (
     sum_of_powers(
-        "chinchilla", "E + A·N^-alpha + B·D^-beta", CHINCHILLA_TERMS,
+        "chinchilla",
+        "E + A·N^-alpha + B·D^-beta",
+        CHINCHILLA_TERMS,
         (floor(), coefficient("A"), coefficient("B"), exponent("alpha"), exponent("beta")),
         "Hoffmann et al. 2022, arXiv 2203.15556; Besiroglu et al. 2024, arXiv 2404.10102",
     ),
     sum_of_powers(
-        "chinchilla_shared", "E + A·N^-alpha + B·D^-alpha", (Term("E"), Term("A", {"N": "alpha"}), Term("B", {"D": "alpha"})),
-        (floor(), coefficient("A"), coefficient("B"), exponent("alpha")), "Muennighoff et al. 2023, arXiv 2305.16264",
+        "chinchilla_shared",
+        "E + A·N^-alpha + B·D^-alpha",
+        (Term("E"), Term("A", {"N": "alpha"}), Term("B", {"D": "alpha"})),
+        (floor(), coefficient("A"), coefficient("B"), exponent("alpha")),
+        "Muennighoff et al. 2023, arXiv 2305.16264",
     ),
     kaplan(),
     data_constrained(),
     sum_of_powers(
-        "overtraining", "E + a·N^-eta + b·6^(-eta/2)·(M·N)^-eta, M = D/N; with C = 6·M·N²: E + (a'·M^(eta/2) + b·M^(-eta/2))·C^(-eta/2)",
-        OVERTRAINING_TERMS, (floor(), coefficient("a"), coefficient("b"), exponent("eta")),
+        "overtraining",
+        "E + a·N^-eta + b·6^(-eta/2)·(M·N)^-eta, M = D/N",
+        OVERTRAINING_TERMS,
+        (floor(), coefficient("a"), coefficient("b"), exponent("eta")),
         "Gadre et al. 2024, arXiv 2403.08540, equation 4",
-        variables={"N": column("N"), "sqrt(6)·M·N": lambda columns: np.sqrt(6.0) * columns["D"]}, columns=("N", "D"),
+        variables={"N": column("N"), "sqrt(6)·M·N": lambda columns: np.sqrt(6.0) * columns["D"]},
+        columns=("N", "D"),
     ),
     sum_of_powers(
-        "width_depth", "E + A·W^-alpha + G·H^-gamma + B·D^-beta", SHAPE_TERMS,
-        (floor(), coefficient("A"), coefficient("G"), coefficient("B"), exponent("alpha"), exponent("gamma"), exponent("beta")),
+        "width_depth",
+        "E + A·W^-alpha + G·H^-gamma + B·D^-beta",
+        SHAPE_TERMS,
+        (
+            floor(),
+            coefficient("A"),
+            coefficient("G"),
+            coefficient("B"),
+            exponent("alpha"),
+            exponent("gamma"),
+            exponent("beta"),
+        ),
         "McLeish et al. 2025, arXiv 2502.06857",
     ),
     best_hyperparameter("learning_rate", "Li et al. 2025 (Step Law), arXiv 2503.04715"),
     best_hyperparameter("batch_size", "Bi et al. 2024 (DeepSeek), arXiv 2401.02954"),
     best_hyperparameter("weight_decay", "Bergsma et al. 2025 (Power Lines), arXiv 2505.13738"),
     metric_sigmoid(),
-)  # fmt: skip
+)
 
-ONE_VARIABLE = {
+ONE_VARIABLE: dict[str, Callable[[str], Law]] = {
     "power": power,
     "power_floor": power_floor,
     "saturating": saturating,
@@ -243,7 +362,7 @@ LAWS: dict[str, Law] = {name: make("T" if name.startswith("curve") else "N") for
 
 
 def law_named(name: str, columns: Mapping[str, object] | None = None) -> Law:
-    """A law by name; one of one variable is set on the column there is: C before N before D before T (curves: T first)."""
+    """A law by name; one of one variable is set on the column there is: C, else N, else D, else T (curves: T first)."""
     if name not in LAWS:
         raise UserError(f"law '{name}': not one of {', '.join(LAWS)}")
     if name not in ONE_VARIABLE or columns is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +33,8 @@ class Model:
             raise UserError(f"law {law.name}: needs the column {wanted}; there are {', '.join(points.columns)}")
         if len(points) < len(law.parameters) + 1:
             raise UserError(
-                f"law {law.name}: {len(points)} rows for {len(law.parameters)} parameters; at least {len(law.parameters) + 1}"
+                f"law {law.name}: {counted(len(points), 'row')} for {counted(len(law.parameters), 'parameter')};"
+                f" valid is at least {len(law.parameters) + 1}"
             )
         raw = law.raw_variables(points.columns)
         centre = {name: 0.0 if name in law.linear else float(values.mean()) for name, values in raw.items()}
@@ -52,7 +53,7 @@ class Model:
         return evaluator(self.law, x, rows)(np.atleast_2d(theta))
 
     def natural_map(self) -> tuple[Array, Array]:
-        """Matrix [p, p] and offset [p] from the solver's parameters to uncentred ones (logarithms where logarithmic)."""
+        """Matrix [p, p] and offset [p] from the solver's parameters to uncentred ones (logs stay logs)."""
         names = self.law.names
         matrix, offset = np.eye(len(names)), np.zeros(len(names))
         for name, shift in self.law.shifts.items():
@@ -79,7 +80,11 @@ class Model:
         return np.linalg.solve(matrix, np.array(given) - offset)
 
 
-def evaluator(law: Law, x: Mapping[str, Array], rows: int):  # type: ignore[no-untyped-def]
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def evaluator(law: Law, x: Mapping[str, Array], rows: int) -> Callable[[Array], tuple[Array, Array]]:
     """theta [batch, p] → log loss [batch, rows] and Jacobian [batch, rows, p]."""
 
     def evaluate(theta: Array) -> tuple[Array, Array]:

@@ -52,7 +52,7 @@ class Objective:
     def widths(self, scale: float) -> tuple[float, ...]:
         """The continuation: widths from that of an ordinary fit down to the target.
 
-        Starting at the target width leaves the solver among the kinks of single points (README, point 1). `scale` is
+        Starting at the target width leaves the solver among the kinks of single points. `scale` is
         the loss of a typical row for linear residuals and 1 for log residuals.
         """
         target = self.final_width
@@ -66,15 +66,17 @@ class Objective:
         return (*steps, target)
 
     def for_resampling(self, scale: float) -> Objective:
-        """What resamples minimize: least absolute deviation to a relative 1e-5, which no interval can tell from exact."""
+        """What resamples minimize: least absolute deviation to a relative 1e-5, which no interval tells from exact."""
         return replace(self, kind="huber", width=1e-5 * scale) if self.kind == "lad" else self
 
     def total(self, residuals: Array, weights: Array) -> Array:
         """The sum shown to people, over the last axis."""
         size = np.abs(residuals)
         if self.kind == "huber":
-            return np.sum(weights * huber(residuals, self.width), axis=-1)
-        return np.sum(weights * (size if self.kind == "lad" else size**2), axis=-1)
+            robust: Array = np.sum(weights * huber(residuals, self.width), axis=-1)
+            return robust
+        total: Array = np.sum(weights * (size if self.kind == "lad" else size**2), axis=-1)
+        return total
 
 
 def huber(residuals: Array, width: float) -> Array:

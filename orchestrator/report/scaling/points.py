@@ -11,14 +11,20 @@ from orchestrator.errors import UserError
 from orchestrator.report.scaling.derivative import Array
 
 SYMBOLS = {
-    "N": "parameters", "D": "training samples or tokens seen", "C": "training compute (FLOPs, or any other cost)",
-    "U": "unique training samples", "W": "width", "H": "depth", "T": "training steps", "S": "loss, as the cause of a metric",
-}  # fmt: skip
+    "N": "parameters",
+    "D": "training samples or tokens seen",
+    "C": "training compute (FLOPs, or any other cost)",
+    "U": "unique training samples",
+    "W": "width",
+    "H": "depth",
+    "T": "training steps",
+    "S": "loss, as the cause of a metric",
+}
 
 
 @dataclass(frozen=True)
 class Points:
-    """`columns` symbol → [rows] (see SYMBOLS), `loss` [rows] > 0, `run` labels [rows] (rows of a run are not independent).
+    """`columns` symbol → [rows] (see SYMBOLS), `loss` [rows] > 0, `run` labels [rows] (rows of one run depend).
 
     `weights` [rows] multiply a row's part of the objective. Raises UserError on a row that no law can take.
     """

@@ -15,7 +15,7 @@ from orchestrator.report.scaling.points import SYMBOLS, Points
 
 def read_points(
     path: Path, columns: Mapping[str, str], loss: str, run: str | None = None, group: str | None = None
-) -> tuple[Points, np.ndarray | None]:
+) -> tuple[Points, Array | None]:
     """Points of a CSV file and the family of each row; `columns` maps symbols (N, D, C, …) to column names.
 
     Rows with an empty cell in a used column are left out and counted in `points.note`. D is made as C/(6N) where only N
@@ -48,14 +48,24 @@ def read_points(
         made["D"] = made["C"] / (6.0 * made["N"])
         notes.append("no --data given: D = C/(6N)")
     if {"N", "D"} <= set(made) and np.array_equal(made["N"], made["D"]):
-        raise UserError(f"{path}: columns {columns['N']} and {columns.get('D', 'C/(6N)')} are equal: they cannot be told apart")
+        raise UserError(
+            f"{path}: columns {columns['N']} and {columns.get('D', 'C/(6N)')} are equal: they cannot be told apart"
+        )
     text = {label: frame[label].to_numpy(dtype=str)[kept] for label in (run, group) if label is not None}
     points = Points(made, losses, text[run] if run is not None else None, note=tuple(notes))
     return points, text[group] if group is not None else None
 
 
 def option_of(symbol: str) -> str:
-    named = {"N": "--params", "D": "--data", "C": "--compute", "U": "--unique", "W": "--width", "H": "--depth", "T": "--steps"}
+    named = {
+        "N": "--params",
+        "D": "--data",
+        "C": "--compute",
+        "U": "--unique",
+        "W": "--width",
+        "H": "--depth",
+        "T": "--steps",
+    }
     return named.get(symbol, f"--{symbol}")
 
 
@@ -74,7 +84,7 @@ def refuse_twins(path: Path, columns: Mapping[str, str], loss: str) -> None:
         seen[name] = option_of(symbol)
 
 
-def positive(path: Path, cells: np.ndarray, kept: np.ndarray, name: str) -> Array:
+def positive(path: Path, cells: Array, kept: Array, name: str) -> Array:
     """The numbers above zero of a column; the first cell that is none is named by its line in the file."""
     values = np.empty(len(kept))
     for i, row in enumerate(kept):
@@ -97,7 +107,9 @@ def read_targets(texts: tuple[str, ...]) -> list[dict[str, float]]:
             name, equals, number = part.partition("=")
             name = name.strip()
             if not equals or name not in SYMBOLS:
-                raise UserError(f"predict '{text}': '{part.strip()}' is not SYMBOL=NUMBER with a symbol of {', '.join(SYMBOLS)}")
+                raise UserError(
+                    f"predict '{text}': '{part.strip()}' is not SYMBOL=NUMBER with a symbol of {', '.join(SYMBOLS)}"
+                )
             try:
                 target[name] = float(number)
             except ValueError:

@@ -15,7 +15,7 @@ from orchestrator.report.scaling.derivative import Array
 from orchestrator.report.scaling.objective import Objective, huber, influence, reweighting
 
 STATIONARY = 1e-8  # of the objective: what a Newton step may still promise at a point that counts as a minimum
-RESAMPLED = 1e-9  # the tolerance of resamples and back-tests, far below what their spread can show
+RESAMPLED = 1e-8  # the tolerance of resamples and back-tests, far below what their spread can show
 CHUNK = 150_000  # numbers of a Jacobian held at once: about the size of a second-level cache
 
 
@@ -28,7 +28,8 @@ class Problem:
     objective: Objective
     low: Array  # [p]
     high: Array  # [p]
-    tolerance: float = 1e-15  # of the objective: what a Newton step may still promise when the solver is content
+    tolerance: float = 1e-9  # of the objective: what a Newton step may still promise when the solver is content
+    warm: bool = False  # the starts are solutions of nearly this problem: no continuation from a wide Huber width
 
     def residuals(self, theta: Array) -> tuple[Array, Array]:
         value, jacobian = self.evaluate(theta)
@@ -44,7 +45,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Solution:
-    """`theta` [batch, p]; `objective` [batch] as shown to people; `stationary`: the remaining Newton decrement is nil."""
+    """`theta` [batch, p]; `objective` [batch] as shown to people; `stationary`: a Newton step promises nothing more."""
 
     theta: Array
     objective: Array
@@ -56,7 +57,7 @@ class Solution:
 def solve(
     problem: Problem, starts: Array, weights: Array, free: Array | None = None, iterations: int = 200
 ) -> Solution:
-    """Minimize from `starts` [batch, p] with row `weights` [rows] or [batch, rows]; `free` [p] or [batch, p] may move."""
+    """Minimize from `starts` [batch, p]; row `weights` [rows] or [batch, rows]; `free` [p] or [batch, p] may move."""
     batch, p = starts.shape
     rows = len(problem.loss)
     weights = np.broadcast_to(weights, (batch, rows))
@@ -73,7 +74,8 @@ def solve_chunk(problem: Problem, starts: Array, weights: Array, free: Array, it
     theta = np.clip(starts, problem.low, problem.high)
     begun = theta.copy()
     used = np.zeros(len(theta), int)
-    for width in problem.objective.widths(problem.scale):
+    widths = problem.objective.widths(problem.scale)
+    for width in widths[-2:] if problem.warm else widths:
         theta, steps, stationary = descend(problem, theta, weights, free, (width, iterations))
         used += steps
     residuals, _ = problem.residuals(theta)

@@ -1,4 +1,4 @@
-"""`orchestrate scaling TABLE.csv`: everything about one table as a dictionary for JSON, and as text for the terminal."""
+"""`orchestrate scaling TABLE.csv`: everything about one table, as a dictionary for JSON and as text to read."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from orchestrator.report.scaling.read import read_points, read_targets
 class Options:
     """What `orchestrate scaling` was asked; names of columns where a column is meant.
 
-    `law`: a name of LAWS, `all` (ranked by back-test), or None for the default of the columns given. `predict`: texts as
-    `N=7e10,D=1.4e12`. `beyond`: decades of cost beyond the largest run that a prediction may reach.
+    `law`: a name of LAWS, `all` (ranked by back-test), or None for the default of the columns given. `predict`: texts
+    as `N=7e10,D=1.4e12`. `beyond`: decades of cost beyond the largest run that a prediction may reach.
     """
 
     table: Path
@@ -67,7 +67,9 @@ def analyse(options: Options) -> dict[str, Any]:
     points, group = read_points(Path(options.table), columns_of(options), options.loss, options.run, options.group)
     if options.drop_highest:
         if not 0 < options.drop_highest < len(points):
-            raise UserError(f"drop-highest {options.drop_highest}: valid is 0 to {len(points) - 1}, the rows being {len(points)}")
+            raise UserError(
+                f"drop-highest {options.drop_highest}: valid is 0 to {len(points) - 1}, the rows being {len(points)}"
+            )
         kept = np.sort(np.argsort(points.loss, kind="stable")[: len(points) - options.drop_highest])
         points, group = points.rows(kept), None if group is None else group[kept]
     ranking = None
@@ -78,10 +80,15 @@ def analyse(options: Options) -> dict[str, Any]:
             raise UserError(f"law all: none can be fitted: {best.reason}")
         law = best.fitted.law
         ranking = [
-            {"law": entry.law, "error": entry.error, "cuts": entry.cuts, "reason": entry.reason,
-             "status": entry.fitted.status if entry.fitted else "not fitted"}
+            {
+                "law": entry.law,
+                "error": entry.error,
+                "cuts": entry.cuts,
+                "reason": entry.reason,
+                "status": entry.fitted.status if entry.fitted else "not fitted",
+            }
             for entry in ranked
-        ]  # fmt: skip
+        ]
     else:
         law = law_named(options.law, points.columns) if options.law else default_law(points)
     made = fit(law, points, fit_options)
@@ -90,7 +97,7 @@ def analyse(options: Options) -> dict[str, Any]:
         result["ranking"] = ranking
     if group is not None:
         result["families"] = families(law, points, group, fit_options)
-    result = finite(result)
+    result = {name: finite(value) for name, value in result.items()}
     if options.out is not None:
         write(Path(options.out), result, made)
     return result
@@ -106,9 +113,14 @@ def checked(options: Options) -> int:
 
 def columns_of(options: Options) -> dict[str, str]:
     given = {
-        "N": options.params, "D": options.data, "C": options.compute, "U": options.unique, "W": options.width,
-        "H": options.depth, "T": options.steps,
-    }  # fmt: skip
+        "N": options.params,
+        "D": options.data,
+        "C": options.compute,
+        "U": options.unique,
+        "W": options.width,
+        "H": options.depth,
+        "T": options.steps,
+    }
     columns = {symbol: name for symbol, name in given.items() if name is not None}
     if not columns:
         raise UserError("no column to scale with: give --params, --data or --compute")
@@ -116,7 +128,7 @@ def columns_of(options: Options) -> dict[str, str]:
 
 
 def default_law(points: Points) -> Law:
-    """Chinchilla where there are N and D, else a power law with floor over the one column; without floor for few rows."""
+    """Chinchilla where there are N and D, else a power law with floor over the one column; for few rows without."""
     if {"N", "D"} <= set(points.columns):
         return LAWS["chinchilla"]
     return law_named("power_floor" if len(points) >= 6 else "power", points.columns)
@@ -127,7 +139,11 @@ def fitting_laws(points: Points) -> list[Law]:
     laws = []
     for name in LAWS:
         law = law_named(name, points.columns)
-        if law.target == "loss" and set(law.columns) <= set(points.columns) and (not law.within_run or law.columns == ("T",)):
+        if (
+            law.target == "loss"
+            and set(law.columns) <= set(points.columns)
+            and (not law.within_run or law.columns == ("T",))
+        ):
             laws.append(law)
     return laws
 
@@ -135,19 +151,30 @@ def fitting_laws(points: Points) -> list[Law]:
 def one_fit(made: Fit, targets: list[dict[str, float]], options: Options) -> dict[str, Any]:
     points = made.points
     result: dict[str, Any] = {
-        "law": made.law.name, "formula": made.law.formula_text, "rows": len(points), "runs": len(np.unique(points.runs)),
-        "status": made.status, "reasons": list(made.reasons), "objective": made.objective, "fit": options.fit,
-        "on": options.on, "parameters": parameters(made), "minima": minima(made),
+        "law": made.law.name,
+        "formula": made.law.formula_text,
+        "rows": len(points),
+        "runs": len(np.unique(points.runs)),
+        "status": made.status,
+        "reasons": list(made.reasons),
+        "objective": made.objective,
+        "fit": options.fit,
+        "on": options.on,
+        "parameters": parameters(made),
+        "minima": minima(made),
         "diagnostics": [asdict(diagnostic) for diagnostic in diagnose(made)],
-        "predictions": predictions(made, targets, options.beyond), "notes": list(points.note), "card": fit_card(made),
-    }  # fmt: skip
+        "predictions": predictions(made, targets, options.beyond),
+        "notes": list(points.note),
+        "card": fit_card(made),
+    }
     if made.law.name in ALLOCATIONS:
         result["frontier"] = frontier(made)
     if made.identified and made.law.target == "loss":
         largest = int(np.argmax(points.cost))
-        target = {name: float(values[largest] * 10.0 ** (1.0 / len(made.law.columns))) for name, values in
-                  ((name, points.columns[name]) for name in made.law.columns)}  # fmt: skip
-        aim = {name: targets[0][name] for name in made.law.columns} if targets and set(made.law.columns) <= set(targets[0]) else target
+        further = 10.0 ** (1.0 / len(made.law.columns))  # a decade of cost beyond the largest run
+        aim = {name: float(points.columns[name][largest]) * further for name in made.law.columns}
+        if targets and set(made.law.columns) <= set(targets[0]):
+            aim = {name: targets[0][name] for name in made.law.columns}
         result["next_run"] = {"target": aim, **next_run(made, budget_of(made, points), aim)}
     return result
 
@@ -164,33 +191,51 @@ def predictions(made: Fit, targets: list[dict[str, float]], beyond: float) -> li
     for target in targets:
         asked: Mapping[str, Array] = {name: np.array([value]) for name, value in target.items()}
         made_here = predict(made, asked, beyond)
-        listed.append({
-            "at": target, "value": float(made_here.value[0]), "low": float(made_here.low[0]), "high": float(made_here.high[0]),
-            "level": made_here.level, "decades_beyond": float(made_here.decades[0]), "basis": made_here.basis,
-        })  # fmt: skip
+        listed.append(
+            {
+                "at": target,
+                "value": float(made_here.value[0]),
+                "low": float(made_here.low[0]),
+                "high": float(made_here.high[0]),
+                "level": made_here.level,
+                "decades_beyond": float(made_here.decades[0]),
+                "basis": made_here.basis,
+            }
+        )
     return listed
 
 
-def families(law: Law, points: Points, group: np.ndarray, options: FitOptions) -> dict[str, Any]:
+def families(law: Law, points: Points, group: Array, options: FitOptions) -> dict[str, Any]:
     """The comparison of families as JSON."""
     names = np.unique(group)
     if len(names) < 2:
         return {"note": f"one family only ({names[0]}): nothing to compare"}
     made = compare_families(law, points, group, options)
     result: dict[str, Any] = {
-        "ranking": made["ranking"], "failed": made["failed"], "pairs": [asdict(pair) for pair in made["pairs"]],
+        "ranking": made.ranking,
+        "failed": dict(made.failed),
+        "pairs": [asdict(pair) for pair in made.pairs],
         "families": {
-            name: {"status": own.status, "reasons": list(own.reasons), "rows": len(own.points), "parameters": parameters(own)}
-            for name, own in made["families"].items()
+            name: {
+                "status": own.status,
+                "reasons": list(own.reasons),
+                "rows": len(own.points),
+                "parameters": parameters(own),
+            }
+            for name, own in made.fits.items()
         },
-    }  # fmt: skip
-    if "shared" in made:
-        shared = made["shared"]
-        own = shared["fit"]
+    }
+    if made.shared is not None:
+        own = made.shared.fitted
         result["shared_exponents"] = {
-            "status": own.status, "reasons": list(own.reasons), "parameters": parameters(own), "objective": own.objective,
-            "separate_objective": shared["separate"], "p_value": shared["p_value"], "verdict": shared["verdict"],
-        }  # fmt: skip
+            "status": own.status,
+            "reasons": list(own.reasons),
+            "parameters": parameters(own),
+            "objective": own.objective,
+            "separate_objective": made.shared.separate,
+            "p_value": made.shared.p_value,
+            "verdict": made.shared.verdict,
+        }
     return result
 
 
@@ -202,7 +247,8 @@ def write(folder: Path, result: Mapping[str, Any], made: Fit) -> None:
     (folder / "scaling.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     points = made.points
     predicted = made.value(points.columns)
-    frame = pd.DataFrame({**points.columns, "loss": points.loss, "predicted": predicted, "log_residual": np.log(points.loss / predicted)})
+    residual = np.log(points.loss / predicted)
+    frame = pd.DataFrame({**points.columns, "loss": points.loss, "predicted": predicted, "log_residual": residual})
     if points.run is not None:
         frame.insert(0, "run", points.run)
     frame.to_csv(folder / "points.csv", index=False)
@@ -216,7 +262,8 @@ def text(result: Mapping[str, Any]) -> str:
     """The result as a person reads it; no exponent where the data identify none."""
     lines = [
         f"{result['law']}: {result['formula']}",
-        f"rows {result['rows']}, runs {result['runs']}; fit {result['fit']} on {result['on']} loss; status {result['status']}",
+        f"rows {result['rows']}, runs {result['runs']}; fit {result['fit']} on {result['on']} loss",
+        f"status {result['status']}",
     ]
     lines += [f"  because {reason}" for reason in result["reasons"]]
     lines += [f"  note: {note}" for note in result["notes"]]
@@ -229,11 +276,13 @@ def text(result: Mapping[str, Any]) -> str:
         lines.append("laws by error on held-back larger runs (root mean square of log loss):")
         for entry in result["ranking"]:
             error = "not tested" if entry["error"] is None else f"{entry['error']:.4f}"
-            lines.append(f"  {entry['law']:<18} {error:<11} {entry['status']}" + (f": {entry['reason']}" if entry["reason"] else ""))
+            reason = f": {entry['reason']}" if entry["reason"] else ""
+            lines.append(f"  {entry['law']:<18} {error:<11} {entry['status']}{reason}")
     for prediction in result["predictions"]:
         at = ", ".join(f"{name}={value:.4g}" for name, value in prediction["at"].items())
         lines.append(
-            f"at {at}: {prediction['value']:.4f}, {prediction['level']:.0%} interval {prediction['low']:.4f} … {prediction['high']:.4f}"
+            f"at {at}: {prediction['value']:.4f}, {prediction['level']:.0%} interval"
+            f" {prediction['low']:.4f} … {prediction['high']:.4f}"
             f" ({prediction['decades_beyond']:.1f} decades beyond the data; {prediction['basis']})"
         )
     if "frontier" in result:
@@ -263,7 +312,10 @@ def family_lines(found: Mapping[str, Any]) -> list[str]:
     if "note" in found:
         return [f"families: {found['note']}"]
     lines = ["families:"]
-    lines += [f"  {pair['verdict']} (times the compute at {pair['cost']:.3g}: {span(pair['gain'])})" for pair in found["pairs"]]
+    lines += [
+        f"  {pair['verdict']} (times the compute at {pair['cost']:.3g}: {span(pair['gain'])})"
+        for pair in found["pairs"]
+    ]
     if "shared_exponents" in found:
         lines.append(f"  {found['shared_exponents']['verdict']} (p = {found['shared_exponents']['p_value']:.2g})")
     ranking = found["ranking"]

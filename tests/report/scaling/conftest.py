@@ -47,7 +47,12 @@ class PublicTables:
     def gemstones(self, which: str, embeddings: bool = True) -> Points:
         frame = self.frame(f"gemstones_{which}.csv")
         params = numbers(frame, "params") - (0 if embeddings else 50304 * numbers(frame, "width"))
-        columns = {"N": params, "D": numbers(frame, "tokens"), "W": numbers(frame, "width"), "H": numbers(frame, "depth")}
+        columns = {
+            "N": params,
+            "D": numbers(frame, "tokens"),
+            "W": numbers(frame, "width"),
+            "H": numbers(frame, "depth"),
+        }
         if "flops" in frame:
             columns["C"] = numbers(frame, "flops")
         return Points(columns, numbers(frame, "final_loss"), frame["run_name"].to_numpy(str))

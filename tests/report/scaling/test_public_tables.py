@@ -79,7 +79,9 @@ def test_gemstones_objective_is_not_above_the_published(public, which, embedding
 def test_over_trained_7b_run_is_predicted_from_five_small_ones(public, dataset):
     frame, points = public.overtraining(dataset)
     small = ["d=96_l=8_h=4", "d=512_l=8_h=4", "d=576_l=24_h=8", "d=1024_l=24_h=8"]
-    chosen = (frame["model"].isin(small) & (frame["cc_mult"] == 1)) | ((frame["model"] == small[0]) & (frame["cc_mult"] == 16))
+    chosen = (frame["model"].isin(small) & (frame["cc_mult"] == 1)) | (
+        (frame["model"] == small[0]) & (frame["cc_mult"] == 16)
+    )
     fitted = fit("overtraining", points.rows(chosen.to_numpy()), FitOptions(Objective("squared", on="linear")))
     wanted = public.expected["overtraining.csv"][dataset]
     assert len(fitted.points) == 5
@@ -89,7 +91,9 @@ def test_over_trained_7b_run_is_predicted_from_five_small_ones(public, dataset):
     assert fitted.value(points.rows(large).columns)[0] == pytest.approx(wanted["predicted_7b_loss"], abs=1e-3)
 
 
-@pytest.mark.parametrize("experiment", ["kaplan_accounting", "last_layer_flops", "short_warmup", "cosine_decay", "tuned"])
+@pytest.mark.parametrize(
+    "experiment", ["kaplan_accounting", "last_layer_flops", "short_warmup", "cosine_decay", "tuned"]
+)
 def test_best_size_per_budget_follows_the_published_exponent(public, experiment):
     route = budget_route(public.isoflop(experiment))
     wanted = public.expected["isoflop_profiles.csv"]["experiments"][experiment]
@@ -107,7 +111,9 @@ def test_lower_hull_has_the_published_slopes(public, which):
 
 
 @pytest.mark.parametrize("truth", SURFACES)
-@pytest.mark.parametrize("objective", [Objective(), Objective("lad"), Objective("squared"), Objective("squared", on="linear")], ids=str)
+@pytest.mark.parametrize(
+    "objective", [Objective(), Objective("lad"), Objective("squared"), Objective("squared", on="linear")], ids=str
+)
 def test_noise_free_surface_comes_back(truth, objective):
     fitted = fit("chinchilla", surface(truth), FitOptions(objective))
     assert fitted.status == "converged", fitted.reasons

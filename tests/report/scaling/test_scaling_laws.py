@@ -26,7 +26,7 @@ TRUTH = {
     "batch_size": {"c": 0.58, "a": 0.01, "b": 0.571},
     "weight_decay": {"c": 3.0, "a": -0.2, "b": 0.4},
     "metric_sigmoid": {"low": 0.25, "rise": 0.6, "k": 4.0, "S0": 2.6},
-}  # fmt: skip
+}
 
 
 def points_of(name: str) -> Points:
@@ -34,11 +34,15 @@ def points_of(name: str) -> Points:
     rng = np.random.default_rng(1)
     rows = 120
     columns = {
-        "N": np.geomspace(1e4, 1e10, rows) if len(LAWS[name].columns) == 1 else np.exp(rng.uniform(*np.log([1e5, 1e9]), rows)),
-        "D": np.exp(rng.uniform(*np.log([1e7, 1e11]), rows)), "T": np.geomspace(10, 1e4, rows),
-        "W": rng.choice([128.0, 256, 512, 1024], rows), "H": rng.choice([2.0, 4, 8, 16, 32], rows),
+        "N": np.geomspace(1e4, 1e10, rows)
+        if len(LAWS[name].columns) == 1
+        else np.exp(rng.uniform(*np.log([1e5, 1e9]), rows)),
+        "D": np.exp(rng.uniform(*np.log([1e7, 1e11]), rows)),
+        "T": np.geomspace(10, 1e4, rows),
+        "W": rng.choice([128.0, 256, 512, 1024], rows),
+        "H": rng.choice([2.0, 4, 8, 16, 32], rows),
         "S": np.linspace(1.5, 4.0, rows),
-    }  # fmt: skip
+    }
     columns["U"] = columns["D"] / np.exp(rng.uniform(0, np.log(100), rows))
     columns = {symbol: columns[symbol] for symbol in LAWS[name].columns}
     model = Model.over(LAWS[name], Points(columns, np.ones(rows)), Objective())

@@ -53,7 +53,9 @@ def test_a_ridge_identifies_no_exponent(noise, jitter):
     rng = np.random.default_rng(1)
     size = np.repeat(np.geomspace(1e6, 1e9, 12), 3)
     data = 20 * size * np.exp(jitter * rng.normal(size=size.size))
-    fitted = fit("chinchilla", Points({"N": size, "D": data}, law(size, data) * np.exp(noise * rng.normal(size=size.size))))
+    fitted = fit(
+        "chinchilla", Points({"N": size, "D": data}, law(size, data) * np.exp(noise * rng.normal(size=size.size)))
+    )
     assert fitted.status == "unidentified"
     assert "several ratios" in fitted.reasons[0]
     assert_no_exponent(fitted)
@@ -127,9 +129,13 @@ def test_checkpoints_of_few_sizes_are_not_many_runs():
 
 def test_resampling_is_by_run(public):
     points = public.gemstones("hot")
-    by_run = fit("chinchilla", points, FitOptions(bootstrap=200)).parameters["alpha"].standard_error
-    by_row = fit("chinchilla", Points(points.columns, points.loss), FitOptions(bootstrap=200)).parameters["alpha"].standard_error
-    assert by_run == pytest.approx(0.057, abs=0.01)
+    by_run = fit("chinchilla", points, FitOptions(bootstrap=100)).parameters["alpha"].standard_error
+    by_row = (
+        fit("chinchilla", Points(points.columns, points.loss), FitOptions(bootstrap=100))
+        .parameters["alpha"]
+        .standard_error
+    )
+    assert by_run == pytest.approx(0.057, abs=0.012)
     assert by_row == pytest.approx(0.017, abs=0.004)
 
 
@@ -141,3 +147,11 @@ def test_two_minima_that_fit_alike_are_both_shown():
     assert fitted.status == "multimodal"
     assert len(fitted.minima) >= 2
     assert_no_exponent(fitted)
+
+
+def test_a_break_at_the_edge_of_the_data_is_a_boundary():
+    size = np.geomspace(1e5, 1e9, 40)
+    bend = 1.0 + 50 * size**-0.3 * (1 + (size / 1e12) ** 2) ** -0.4  # its break lies far outside
+    assert (
+        fit("broken_1", Points({"N": size}, bend * np.exp(1e-3 * np.sin(np.arange(40.0) ** 2)))).status != "converged"
+    )
