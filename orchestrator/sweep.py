@@ -90,6 +90,7 @@ def run(planned: Plan, options: Options, say: Console) -> str:
         writer.append((f"closed/{session}", "closed", None, {"state": state}))
     finally:
         writer.close()
+        tuner.shutdown()  # last, so that the mirror writes meanwhile
     if state == FINISHED:
         _write_plan(run_dir, planned)
         _catch_up(copying, run_dir, say)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
 from dataclasses import dataclass
 from typing import Any
@@ -34,7 +35,7 @@ class Slots:
 
 
 def run(engine: Engine, slots: Slots, context: dict[str, Any]) -> None:
-    """Run trials on `slots` until the engine has finished, or until SIGINT.
+    """Run trials on `slots` until the engine has finished, or until SIGINT. Ray stays up: `shutdown` ends it.
 
     `context` is what every trial is told beside its own configuration (plain data).
     """
@@ -49,7 +50,6 @@ def run(engine: Engine, slots: Slots, context: dict[str, Any]) -> None:
 
     for name in ("ray", "ray.tune", "ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
-
     ray.init(
         num_cpus=max(1, round(slots.count * slots.cpus)),
         num_gpus=round(slots.count * slots.gpus + 0.49) or None,
@@ -57,25 +57,29 @@ def run(engine: Engine, slots: Slots, context: dict[str, Any]) -> None:
         log_to_driver=False,
         logging_level=logging.ERROR,
         object_store_memory=100 * 1024**2,
+        _node_ip_address="127.0.0.1",  # nobody else's business
     )
-    try:
-        with tempfile.TemporaryDirectory(prefix="orchestrate-tune-") as scratch:
-            resources = {"cpu": slots.cpus, **({"gpu": slots.gpus} if slots.gpus else {})}
-            tune.Tuner(
-                tune.with_resources(TrialRunner, resources),
-                tune_config=tune.TuneConfig(
-                    search_alg=EngineSearcher(engine, slots.count, {**context, "cpus": slots.cpus}),
-                    scheduler=EngineScheduler(engine, slots.count),
-                    num_samples=-1,
-                    reuse_actors=True,
-                ),
-                run_config=tune.RunConfig(
-                    name="sweep",
-                    storage_path=scratch,
-                    verbose=0,
-                    callbacks=[StartNotice(engine)],
-                    checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                ),
-            ).fit()
-    finally:
-        ray.shutdown()
+    with tempfile.TemporaryDirectory(prefix="orchestrate-tune-") as scratch:
+        resources = {"cpu": slots.cpus, **({"gpu": slots.gpus} if slots.gpus else {})}
+        tune.Tuner(
+            tune.with_resources(TrialRunner, resources),
+            tune_config=tune.TuneConfig(
+                search_alg=EngineSearcher(engine, slots.count, {**context, "cpus": slots.cpus}),
+                scheduler=EngineScheduler(engine, slots.count),
+                num_samples=-1,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="sweep",
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[StartNotice(engine)],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        ).fit()
+
+
+def shutdown() -> None:
+    """End the workers and Ray, where they were started."""
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()
