@@ -12,7 +12,7 @@ from orchestrator.data import order
 from orchestrator.data.card import SPLITS
 from orchestrator.data.catalog import Dataset
 from orchestrator.data.check import check_alike, check_classes, check_raw
-from orchestrator.data.formats import Raw
+from orchestrator.data.raw import Raw
 from orchestrator.errors import UserError
 
 BLOCK = 1 << 16  # values summed at a time

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.data.formats import Raw
+from orchestrator.data.raw import Raw
 from orchestrator.errors import UserError
 
 

@@ -6,7 +6,6 @@ import math
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.data.catalog import Dataset, nearest
+from orchestrator.data.raw import Raw
+from orchestrator.data.tables import raw_table
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
     import pandas
-
-Columns = dict[str, NDArray[Any]]  # name -> [rows], numbers or text
 
 # What the letters of a dataset's `axes` say of an NPZ's inputs, and how to order the axes as models take
 # them: tables [n, features], sequences [n, time, features], images [n, channels, height, width].
@@ -43,20 +42,6 @@ SIGNATURES = {
     b"SQLite": "an SQLite database",
     b"<": "a web page or XML",
 }
-
-
-@dataclass(frozen=True)
-class Raw:
-    """What a reader returns. `inputs` is an array [rows, ...], or named columns where some may be text.
-    `targets` is [rows] or [rows, outputs], None for a forecasting set, whose columns are its targets.
-    `test` is the test split where one is published."""
-
-    inputs: NDArray[Any] | Columns
-    targets: NDArray[Any] | None
-    features: tuple[str, ...] = ()
-    classes: tuple[str, ...] = ()
-    dropped_rows: int = 0
-    test: "Raw | None" = None
 
 
 def read_sklearn(dataset: Dataset, paths: Mapping[str, Path]) -> Raw:
@@ -202,8 +187,6 @@ def read_parquet(dataset: Dataset, paths: Mapping[str, Path]) -> Raw:
 
 
 def _tables(dataset: Dataset, paths: Mapping[str, Path], read: Callable[[Path], "pandas.DataFrame"]) -> Raw:
-    from orchestrator.data.tables import raw_table
-
     found = [paths[file.name] for file in dataset.files]
     frames = [read(path) for path in found]
     train = raw_table(dataset, found[0], frames[0])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.data.catalog import Dataset, nearest
-from orchestrator.data.formats import Raw
+from orchestrator.data.raw import Raw
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
