@@ -28,6 +28,7 @@ from orchestrator.history import TrialHistory
 from orchestrator.tracking import store
 from orchestrator.tracking.reading import Reading
 from orchestrator.tracking.runs import Runs
+from orchestrator.tracking.verify import verify as verify
 
 LOG, LOCK = "mirror.log", "mirror.lock"
 # Beside workers that take all cores: a quarter of one.
