@@ -77,13 +77,17 @@ def data_prepare(names: tuple[str, ...], data_root: Path) -> None:
 @DATA
 def sweep(pipeline: Path, dry_run: bool, **options: Any) -> None:
     """Run a sweep, or go on with one that was interrupted."""
-    from orchestrator import plan, spec
+    from orchestrator import spec
+
+    # Before torch is loaded: a typing error is answered at once.
+    specified = spec.load(pipeline, options["overrides"])
+    from orchestrator import plan
     from orchestrator import sweep as sweeps
 
     chosen = sweeps.Options(**options)
     out = _console()
     # The data is prepared here, not in the sweep, so that a download shows its progress.
-    _prepare_dataset(plan.dataset(*spec.load(pipeline, chosen.overrides)), chosen.data_root, quiet=True)
+    _prepare_dataset(plan.dataset(*specified), chosen.data_root, quiet=True)
     planned = sweeps.prepare(pipeline, chosen)
     _print_plan(planned, chosen.workers)
     if dry_run:
@@ -192,7 +196,7 @@ def dashboard(runs: Path, host: str, port: int) -> None:
 def main() -> None:
     """Entry point: a user's mistake is one line and exit code 2."""
     try:
-        orchestrate.main(standalone_mode=False)
+        orchestrate.main(prog_name="orchestrate", standalone_mode=False)
     except UserError as error:
         _fail(str(error), 2)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -241,7 +245,9 @@ def _prepare_dataset(dataset: Any, data_root: Path, quiet: bool = False) -> None
     from orchestrator.data.prepare import prepare
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=_console(), transient=True) as bars:
+    console = _console()
+    # Without a terminal it would leave an empty line for each data set.
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         tasks: dict[str, Any] = {}
 
         def advance(file: str, done: int, total: int) -> None:
@@ -252,7 +258,7 @@ def _prepare_dataset(dataset: Any, data_root: Path, quiet: bool = False) -> None
         folder = prepare(dataset, data_root, advance)
     if not quiet:
         card = Card.read(folder)
-        sizes = ", ".join(f"{rows} {split}" for split, rows in card.sizes.items())
+        sizes = ", ".join(f"{card.sizes[split]} {split}" for split in ("train", "validation", "test"))
         _say(f"{folder}: {card.task}, {'×'.join(map(str, card.input_shape))}, {sizes}; version {card.fingerprint[:12]}")
 
 
