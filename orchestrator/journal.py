@@ -166,8 +166,9 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()
     except sqlite3.OperationalError:
         # In a folder that is not ours SQLite can't lay the files that readers and a writer share. Where no
-        # writer has left any (`-wal`), there is none to share with, and the file is whole as it is.
-        if not path.with_name(f"{path.name}-wal").exists():
+        # writer has left anything (in `-wal`), there is none to share with, and the file is whole as it is.
+        log = path.with_name(f"{path.name}-wal")
+        if not log.exists() or log.stat().st_size == 0:
             connection.close()
             connection = sqlite3.connect(f"{address}&immutable=1", uri=True, check_same_thread=False)
     except sqlite3.DatabaseError:
