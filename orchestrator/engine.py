@@ -27,12 +27,12 @@ MAX_LOSSES = 5
 
 
 class _CellSearch:
-    """The search of one cell: its study and its rungs."""
+    """The search of one cell: its study, and what was seen at each rung of each bracket."""
 
-    def __init__(self, cell: Cell, study: Study, rungs: Sequence[int]) -> None:
+    def __init__(self, cell: Cell, study: Study) -> None:
         self.cell, self.study = cell, study
         self.members: list[TrialHistory] = []
-        self.at_rung: dict[int, list[float]] = {rung: [] for rung in rungs}
+        self.brackets: dict[int, dict[int, list[float]]] = {}
         self.asked = self.ended = self.finals = 0
 
 
@@ -47,7 +47,6 @@ class Engine:
         self._rule = stopping.make(
             spec.early_stopping.name, spec.early_stopping.min_epochs, spec.early_stopping.reduction_factor
         )
-        rungs = self._rule.rungs(spec.max_epochs)
         self._cells = {
             cell.id: _CellSearch(
                 cell,
@@ -58,7 +57,6 @@ class Engine:
                     spec.sampler.startup_trials,
                     seed_of(spec.seed, cell.id),
                 ),
-                rungs,
             )
             for cell in cells
         }
@@ -103,9 +101,10 @@ class Engine:
         fresh = [dict(row) for row in rows if row["epoch"] > known]
         events = [(f"reported/{trial}/{row['epoch']}", "reported", trial, row) for row in fresh]
         epoch = rows[-1]["epoch"] if rows else 0
-        if told.stopped_at is None and epoch in search.at_rung and fresh and told.trial.kind == records.SEARCH:
+        rungs = self._rungs(told)
+        if told.stopped_at is None and epoch in rungs and fresh:
             value = self._best_so_far([*told.reports, *fresh], epoch)
-            others = search.at_rung[epoch]
+            others = rungs[epoch]
             stop = not self._rule.keeps(value, others, self.history.direction)
             others.append(value)
             decision = {"epoch": epoch, "value": value, "among": len(others), "stop": stop}
@@ -138,9 +137,7 @@ class Engine:
     def rungs_ahead(self, trial: str) -> list[int]:
         """The epochs at which the trial must wait for a decision; none for a finalist."""
         told = self.history.trials[trial]
-        if told.trial.kind != records.SEARCH:
-            return []
-        return [rung for rung in self._cells[told.trial.cell].at_rung if rung > len(told.reports)]
+        return [rung for rung in self._rungs(told) if rung > len(told.reports)]
 
     # ---- inside --------------------------------------------------------------------------------------------
 
@@ -170,6 +167,16 @@ class Engine:
         if not self._searched(search):
             return False
         return search.finals >= self.spec.finalists or not best_of_search(search.members, self.history.direction)
+
+    def _rungs(self, told: TrialHistory) -> dict[int, list[float]]:
+        """What was seen at each rung at which this trial is compared; a finalist is compared at none."""
+        if told.trial.kind != records.SEARCH:
+            return {}
+        bracket = self._rule.bracket(told.trial.number, self.spec.max_epochs)
+        seen = self._cells[told.trial.cell].brackets
+        if bracket not in seen:
+            seen[bracket] = {rung: [] for rung in self._rule.rungs(self.spec.max_epochs, bracket)}
+        return seen[bracket]
 
     def _best_so_far(self, reports: Sequence[Mapping[str, Any]], epoch: int) -> float:
         worst = -math.inf if self.history.direction == "max" else math.inf
@@ -201,7 +208,7 @@ class Engine:
             self._adopt(told)
             if told.trial.kind == records.SEARCH:
                 self._cells[told.trial.cell].study.replay(told.trial.config)
-                for rung, values in self._cells[told.trial.cell].at_rung.items():
+                for rung, values in self._rungs(told).items():
                     if rung <= len(told.reports):
                         values.append(self._best_so_far(told.reports, rung))
                         self._cells[told.trial.cell].study.report(told.trial.number, rung, values[-1])

@@ -6,14 +6,21 @@ at the same rung, whether the trial goes on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+# Multiples of it fill the unit interval evenly, however many are taken (Weyl's sequence).
+GOLDEN_RATIO = 0.6180339887498949
+
 
 class Rule(Protocol):
-    def rungs(self, max_epochs: int) -> tuple[int, ...]:
-        """The epochs below `max_epochs` at which trials are compared, rising."""
+    def bracket(self, number: int, max_epochs: int) -> int:
+        """Which competition trial `number` is in, from 0: only trials of one bracket are compared."""
+        ...
+
+    def rungs(self, max_epochs: int, bracket: int = 0) -> tuple[int, ...]:
+        """The epochs below `max_epochs` at which the trials of a bracket are compared, rising."""
         ...
 
     def keeps(self, value: float, others: Sequence[float], direction: str) -> bool:
@@ -25,7 +32,10 @@ class Rule(Protocol):
 class Never:
     """Every trial runs to its end."""
 
-    def rungs(self, max_epochs: int) -> tuple[int, ...]:
+    def bracket(self, number: int, max_epochs: int) -> int:
+        return 0
+
+    def rungs(self, max_epochs: int, bracket: int = 0) -> tuple[int, ...]:
         return ()
 
     def keeps(self, value: float, others: Sequence[float], direction: str) -> bool:
@@ -44,7 +54,10 @@ class Halving:
     min_epochs: int
     reduction_factor: float
 
-    def rungs(self, max_epochs: int) -> tuple[int, ...]:
+    def bracket(self, number: int, max_epochs: int) -> int:
+        return 0
+
+    def rungs(self, max_epochs: int, bracket: int = 0) -> tuple[int, ...]:
         epochs, epoch = [], float(self.min_epochs)
         while round(epoch) < max_epochs:
             epochs.append(round(epoch))
@@ -64,7 +77,10 @@ class Median:
     min_epochs: int
     reduction_factor: float
 
-    def rungs(self, max_epochs: int) -> tuple[int, ...]:
+    def bracket(self, number: int, max_epochs: int) -> int:
+        return 0
+
+    def rungs(self, max_epochs: int, bracket: int = 0) -> tuple[int, ...]:
         return tuple(range(self.min_epochs, max_epochs))
 
     def keeps(self, value: float, others: Sequence[float], direction: str) -> bool:
@@ -74,13 +90,42 @@ class Median:
         return value >= middle if direction == "max" else value <= middle
 
 
-RULES: Mapping[str, type[Halving] | type[Median] | type[Never]] = {
-    "none": Never,
+@dataclass(frozen=True)
+class Hyperband:
+    """Several halvings side by side, of which each begins to compare one rung later (Li et al. 2018, arXiv 1603.06560).
+
+    A hedge against learning curves that cross: the last bracket stops nobody. Trials are dealt out so that the
+    brackets stand in the proportions of the paper's Algorithm 1 at any moment, not only at the end.
+    """
+
+    min_epochs: int
+    reduction_factor: float
+
+    def bracket(self, number: int, max_epochs: int) -> int:
+        count = len(Halving(self.min_epochs, self.reduction_factor).rungs(max_epochs)) + 1
+        # Bracket b compares at count - 1 - b rungs; the more it stops, the more trials it is given.
+        shares = [count / (stops + 1) * self.reduction_factor**stops for stops in reversed(range(count))]
+        place = (number * GOLDEN_RATIO) % 1.0 * sum(shares)
+        for bracket, share in enumerate(shares):
+            place -= share
+            if place < 0:
+                return bracket
+        return count - 1
+
+    def rungs(self, max_epochs: int, bracket: int = 0) -> tuple[int, ...]:
+        return Halving(self.min_epochs, self.reduction_factor).rungs(max_epochs)[bracket:]
+
+    def keeps(self, value: float, others: Sequence[float], direction: str) -> bool:
+        return Halving(self.min_epochs, self.reduction_factor).keeps(value, others, direction)
+
+
+RULES: Mapping[str, Callable[[int, float], Rule]] = {
+    "none": lambda min_epochs, reduction_factor: Never(),
     "halving": Halving,
     "median": Median,
+    "hyperband": Hyperband,
 }
 
 
 def make(name: str, min_epochs: int, reduction_factor: float) -> Rule:
-    rule = RULES[name]
-    return rule() if rule is Never else rule(min_epochs, reduction_factor)
+    return RULES[name](min_epochs, reduction_factor)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import (
     BaseDistribution,
@@ -14,11 +15,13 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator import records
 from orchestrator.records import seed_of
-from orchestrator.search.samplers import SAMPLERS
+from orchestrator.search.samplers import SAMPLERS, Circumstances
+from orchestrator.search.standings import END, Standings
+from orchestrator.search.unit import to_unit
 from orchestrator.space import Choice, Float, Parameter, Space, is_active
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -26,11 +29,33 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 STATES = {
     records.COMPLETE: TrialState.COMPLETE,
     records.PRUNED: TrialState.PRUNED,
-    # Diverged is told as pruned without a value, which ranks below every trial that has one: the sampler learns
-    # to stay away. Told as failed it would be forgotten.
+    # Diverged is told as infeasible, which ranks below every trial that has a value, whatever rung it reached: the
+    # sampler learns to stay away. Told as failed it would be forgotten.
     records.DIVERGED: TrialState.PRUNED,
     records.FAILED: TrialState.FAIL,
 }
+INFEASIBLE = "constraints:finite"
+
+# How many trials a sampler of Optuna's is shown: the best, the latest, and all that run. Its time to suggest grows
+# with what it sees; tests/search/test_speed.py holds it under 50 ms at 10,000 trials.
+SHOWN_BEST, SHOWN_LATEST = 50, 100
+
+
+class _Shown(optuna.Study):
+    """The study as its sampler sees it: all trials while there are few, then a choice of them."""
+
+    standings: Standings
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Sequence[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        # Every sampler of Optuna 5 reads the history here; the public get_trials comes here as well.
+        trials: list[FrozenTrial] = self._storage.get_all_trials(self._study_id, deepcopy=deepcopy)
+        if len(trials) > SHOWN_BEST + SHOWN_LATEST:
+            best = self.standings.ranking()[:SHOWN_BEST]
+            chosen = {*best, *self.standings.running, *range(len(trials) - SHOWN_LATEST, len(trials))}
+            trials = [trials[number] for number in sorted(chosen)]
+        return trials if states is None else [trial for trial in trials if trial.state in states]
 
 
 class Study:
@@ -42,55 +67,70 @@ class Study:
     def __init__(self, space: Space, direction: str, sampler: str, startup_trials: int, seed: int) -> None:
         self._space, self._seed, self._startup = space, seed, startup_trials
         self._make = SAMPLERS[sampler]
-        self._study = optuna.create_study(
-            direction="maximize" if direction == "max" else "minimize", sampler=self._sampler(0)
-        )
+        self._distributions = {name: _distribution(one) for name, one in space.parameters.items()}
+        self._standings = Standings(direction)
+        plain = optuna.create_study(direction="maximize" if direction == "max" else "minimize")
+        self._study = _Shown(plain.study_name, plain._storage, sampler=self._sampler(0))
+        self._study.standings = self._standings
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        circumstances = Circumstances(
+            seed_of(self._seed, number), self._seed, number, self._startup, self._distributions, self._standings
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return self._make(seed_of(self._seed, number), self._seed, self._startup)
+            return self._make(circumstances)
 
     def ask(self) -> dict[str, Any]:
         """The next configuration: only the parameters whose conditions hold."""
-        self._study.sampler = self._sampler(len(self._study.get_trials(deepcopy=False)))
+        self._study.sampler = self._sampler(len(self._standings.points))
         trial = self._study.ask()
         drawn: dict[str, Any] = {}
         for name, parameter in self._space.parameters.items():
             if is_active(parameter, drawn):
-                drawn[name] = _draw(trial, name, parameter)
+                drawn[name] = trial._suggest(name, self._distributions[name])
+        self._begin(drawn)
         return drawn
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """What trial `number` had reached at a rung: its best so far. It may still be running."""
         # The storage's own call: building an `optuna.Trial` would draw a suggestion anew.
-        trial_id = self._study.get_trials(deepcopy=False)[number]._trial_id
-        self._study._storage.set_trial_intermediate_value(trial_id, epoch, value)
+        self._study._storage.set_trial_intermediate_value(self._id(number), epoch, value)
+        self._standings.reach(number, epoch, value)
 
     def tell(self, number: int, status: str, value: float | None) -> None:
         """What became of trial `number`, and its best `value` (None: it has none)."""
         state = STATES[status]
-        if status == records.DIVERGED:
-            trial_id = self._study.get_trials(deepcopy=False)[number]._trial_id
-            self._study._storage.set_trial_system_attr(trial_id, "constraints:finite", 1.0)
         if state is TrialState.COMPLETE and (value is None or not math.isfinite(value)):
             state = TrialState.FAIL
-        self._study.tell(number, value if state is TrialState.COMPLETE else None, state=state)
+        if status == records.DIVERGED:
+            self._study._storage.set_trial_system_attr(self._id(number), INFEASIBLE, 1.0)
+        values = [value] if state is TrialState.COMPLETE else None
+        self._study._storage.set_trial_state_values(self._id(number), state=state, values=values)
+        if value is not None and state is TrialState.COMPLETE:
+            self._standings.reach(number, END, value)
+        self._standings.end(number, diverged=status == records.DIVERGED, forgotten=state is TrialState.FAIL)
 
     def replay(self, config: Mapping[str, Any]) -> None:
-        """Put back a trial that was asked before this process began; `tell` it afterwards if it has ended."""
-        active = {name: _distribution(self._space.parameters[name]) for name in config}
+        """Put back a trial that was asked before this process began; `report` and `tell` follow as they did then."""
+        active = {name: self._distributions[name] for name in config}
         self._study.add_trial(
             optuna.trial.create_trial(state=TrialState.RUNNING, params=dict(config), distributions=active)
         )
+        self._begin(config)
 
+    def _begin(self, config: Mapping[str, Any]) -> None:
+        self._standings.begin(
+            np.array(
+                [
+                    to_unit(distribution, config[name]) if name in config else math.nan
+                    for name, distribution in self._distributions.items()
+                ]
+            )
+        )
 
-def _draw(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:
-    if isinstance(parameter, Choice):
-        return trial.suggest_categorical(name, parameter.values)
-    if isinstance(parameter, Float):
-        return trial.suggest_float(name, parameter.low, parameter.high, log=parameter.log)
-    return trial.suggest_int(name, parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+    def _id(self, number: int) -> int:
+        return int(self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number))
 
 
 def _distribution(parameter: Parameter) -> BaseDistribution:

@@ -1,0 +1,65 @@
+"""What a study knows, in a form that costs little to read: where each trial lies, how it did, who is ahead."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+# Above every epoch: the last rung is the end of a trial that ran its full length.
+END = 2**62
+
+
+class Standings:
+    """Trials by number. Values are turned so that more is better, whatever the study's direction.
+
+    `points` holds each trial's place in the unit cube, one coordinate a parameter of the space, NaN where the
+    parameter's condition did not hold.
+    """
+
+    def __init__(self, direction: str) -> None:
+        self._sign = 1.0 if direction == "max" else -1.0
+        self._at: dict[int, dict[int, float]] = {}
+        self.points: list[npt.NDArray[np.float64]] = []
+        self.running: dict[int, None] = {}
+        self.diverged: dict[int, None] = {}
+
+    def begin(self, point: npt.NDArray[np.float64]) -> None:
+        self.running[len(self.points)] = None
+        self.points.append(point)
+
+    def reach(self, number: int, epoch: int, value: float) -> None:
+        """Trial `number` had `value` at a rung (`END`: in the end). A value that is not finite counts as diverged."""
+        self._at.setdefault(epoch, {})[number] = self._sign * value if math.isfinite(value) else -math.inf
+
+    def end(self, number: int, diverged: bool, forgotten: bool) -> None:
+        del self.running[number]
+        if diverged:
+            self.diverged[number] = None
+        if diverged or forgotten:
+            for reached in self._at.values():
+                reached.pop(number, None)
+
+    def ranking(self, reduction_factor: float = 3.0) -> list[int]:
+        """Trials that have a value, best first: the order that halving gives with all that is known now.
+
+        Of those who reached a rung, the best 1/reduction_factor stand above the rest and are compared again at the
+        next; a value at a later rung does not help a trial that was let through because it came early, when the
+        others were bad. Those that the next rung has not seen (running, or stopped) stand below those that it has.
+        Ties go to the older trial.
+        """
+        ended = self._at.get(END, {})
+        contenders = sorted({number for reached in self._at.values() for number in reached})
+        ranked: list[int] = []
+        for epoch in sorted(self._at):
+            # One that ended of its own accord before this rung keeps the value it ended with.
+            values = {**ended, **self._at[epoch]}
+            ranked = [number for number in contenders if number not in values] + ranked
+            contenders = sorted(
+                (number for number in contenders if number in values), key=lambda number: (-values[number], number)
+            )
+            pass_on = math.ceil(len(contenders) / reduction_factor)
+            if epoch < max(self._at):
+                ranked, contenders = contenders[pass_on:] + ranked, contenders[:pass_on]
+        return contenders + ranked
