@@ -21,6 +21,6 @@ def flops_per_sample(model: nn.Module, task: Task, input_shape: tuple[int, ...],
     device = next(model.parameters()).device
     with torch.device(device), FlopCounterMode(display=False) as counter:
         inputs, targets = task.example(_ROWS, input_shape, outputs)
-        for _, loss in task.step(model.train(), inputs, targets):
+        for _, loss in task.step(model, inputs, targets):
             torch.autograd.backward(loss)
     return int(counter.get_total_flops()) // _ROWS

@@ -159,7 +159,7 @@ def test_the_checkpoint_of_another_job_is_refused(few_digits: Data, tmp_path: Pa
 
 
 def test_weights_are_those_of_the_best_epoch(few_digits: Data) -> None:
-    wanted = job(config={"learning_rate": 0.05, "optimizer": "rmsprop"}, max_epochs=8)
+    wanted = job(config={"learning_rate": 0.05, "optimizer": "rmsprop"}, max_epochs=8, test=True)
     rows, outcome = run(fit(wanted, few_digits))
     values = [row["validation_loss"] for row in rows]
     assert outcome.best_epoch == values.index(min(values)) + 1 < 8, (
@@ -169,6 +169,8 @@ def test_weights_are_those_of_the_best_epoch(few_digits: Data) -> None:
     model.load_state_dict(outcome.weights)
     again = TASKS["classification"]().evaluate(model, few_digits.validation, 64)
     assert again["loss"] == pytest.approx(outcome.best_value, rel=1e-5)
+    tested = TASKS["classification"]().evaluate(model, few_digits.test, 64)
+    assert outcome.test is not None and outcome.test["test_loss"] == pytest.approx(tested["loss"], rel=1e-5)
 
 
 def test_training_ends_when_patience_does(few_digits: Data) -> None:

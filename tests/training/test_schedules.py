@@ -44,10 +44,11 @@ def test_cosine_after_a_warmup_spans_the_rest_and_ends_near_zero() -> None:
     assert values[20:] == sorted(values[20:], reverse=True)
 
 
-def test_step_multiplies_after_each_fraction_of_the_steps() -> None:
-    values = rates(schedule="step", step_fraction=0.3, step_gamma=0.1)
+@pytest.mark.parametrize("percent", [10, 30])  # 0.3 / 0.1 is a little less than 3
+def test_step_multiplies_after_each_fraction_of_the_steps(percent: int) -> None:
+    values = rates(schedule="step", step_fraction=percent / 100, step_gamma=0.5)
     for step, value in enumerate(values):
-        assert value == pytest.approx(0.5 * 0.1 ** (step // 30)), step
+        assert value == pytest.approx(0.5 * 0.5 ** (step // percent)), step
 
 
 def test_a_run_of_one_step_has_a_rate() -> None:
