@@ -229,7 +229,7 @@ def at_bounds(made: Fit) -> list[str]:
     said = []
     for j, parameter in enumerate(law.parameters):
         low, high, value = model.problem.low[j], model.problem.high[j], made.theta[j]
-        bound = high if value > 0.5 * (low + high) else low
+        bound = high if high - value < value - low else low
         if parameter.role == "floor":
             gone = np.exp(value) < 1e-3 * model.points.loss.min()
             if gone or floor_is_idle(made, j):
