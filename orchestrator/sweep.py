@@ -76,7 +76,12 @@ def run(planned: Plan, options: Options, say: Console) -> str:
     writer = journal.Writer(run_dir)
     try:
         if not journal.events(run_dir):
-            facts = {"id": uuid.uuid4().hex[:12], **planned.as_dict(), "code": _code(), "lineage": lineage.collect()}
+            facts = {
+                "id": uuid.uuid4().hex[:12],
+                **planned.as_dict(),
+                "code": _code(),
+                "lineage": lineage.collect(planned.data),
+            }
             writer.append(("planned", "planned", None, facts))
         past = history.of(run_dir)
         count, cpus, gpus = plan.slots(planned.spec, options.workers)
