@@ -43,6 +43,7 @@ class Engine:
         self, spec: Sweep, cells: Sequence[Cell], spaces: Mapping[str, Space], writer: Writer, history: History
     ) -> None:
         self.spec, self.history = spec, history
+        self.cells = {cell.id: cell for cell in cells}
         self._writer = writer
         self._rule = stopping.make(
             spec.early_stopping.name, spec.early_stopping.min_epochs, spec.early_stopping.reduction_factor

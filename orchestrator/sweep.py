@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 FINISHED, INTERRUPTED = "finished", "interrupted"
 
 # What the numbers of a sweep depend on, beside its specification, spaces and data.
-CODE = ("data", "models", "search", "tasks", "training", "engine.py", "space.py")
+CODE = (
+    *("data", "models", "search", "tasks", "training"),
+    *("engine.py", "history.py", "records.py", "space.py", "ray/trainable.py"),
+)
 
 
 @dataclass(frozen=True)

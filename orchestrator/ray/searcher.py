@@ -33,7 +33,7 @@ class EngineSearcher(Searcher):
         return {
             **self._context,
             "trial": trial.id,
-            "cell": trial.cell,
+            **{key: getattr(self.engine.cells[trial.cell], key) for key in ("family", "size", "data_fraction")},
             "seed": trial.seed,
             "hyperparameters": trial.config,
             "kind": trial.kind,

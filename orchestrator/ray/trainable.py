@@ -65,8 +65,10 @@ class TrialRunner(Trainable):
 
         if outcome.test is not None:
             checkpoint.save(self._weights, outcome.weights)
-        reason = "no improvement" if outcome.stopped_early else ""
-        return {"test": outcome.test or {}, "reason": reason}
+        reasons = ["no improvement"] if outcome.stopped_early else []
+        if outcome.checkpoint_problem:
+            reasons.append(f"began anew: {outcome.checkpoint_problem}")
+        return {"test": outcome.test or {}, "reason": "; ".join(reasons)}
 
 
 def _epochs(config: dict[str, Any], checkpoint: Path) -> Generator[dict[str, Any], None, Any]:
@@ -75,11 +77,10 @@ def _epochs(config: dict[str, Any], checkpoint: Path) -> Generator[dict[str, Any
 
     from orchestrator.training.fit import Job, fit
 
-    family, size, fraction = config["cell"].rsplit("-", 2)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     job = Job(
-        family=family,
-        size=size,
+        family=config["family"],
+        size=config["size"],
         config=config["hyperparameters"],
         seed=config["seed"],
         max_epochs=config["max_epochs"],
@@ -88,7 +89,7 @@ def _epochs(config: dict[str, Any], checkpoint: Path) -> Generator[dict[str, Any
         patience=config["patience"],
         test=config["kind"] == records.FINAL,
     )
-    outcome = yield from fit(job, _data(config["data"], float(fraction), device), device, checkpoint)
+    outcome = yield from fit(job, _data(config["data"], config["data_fraction"], device), device, checkpoint)
     checkpoint.unlink(missing_ok=True)
     return outcome
 
