@@ -85,8 +85,8 @@ def grouped(values: pd.Series) -> np.ndarray:
     """Group numbers [n] from 0: four equal-count groups of a number, one group for each value of a choice."""
     is_number = values.map(lambda value: isinstance(value, int | float) and not isinstance(value, bool)).all()
     if is_number and values.nunique() > GROUPS:
-        return pd.qcut(values.astype(float), GROUPS, labels=False, duplicates="drop").to_numpy(int)
-    return pd.factorize(values.map(str), sort=True)[0]
+        return np.asarray(pd.qcut(values.astype(float), GROUPS, labels=False, duplicates="drop"), dtype=int)
+    return np.asarray(pd.factorize(values.map(str), sort=True)[0])
 
 
 def epsilon_squared(groups: np.ndarray, ranks: np.ndarray) -> tuple[float, float]:

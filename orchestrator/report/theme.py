@@ -157,9 +157,9 @@ def _log_ticks(low: float, high: float) -> list[float]:
         (1.0,),
         (1.0, 3.0),
         (1.0, 2.0, 5.0),
-        tuple(np.arange(1, 10)),
-        tuple(np.arange(1, 10, 0.5)),
-        tuple(np.arange(1, 10, 0.1)),
+        tuple(map(float, np.arange(1, 10))),
+        tuple(map(float, np.arange(1, 10, 0.5))),
+        tuple(map(float, np.arange(1, 10, 0.1))),
     ):
         ticks = [tick for tick in LogLocator(subs=subs, numticks=200).tick_values(low, high) if low <= tick <= high]
         if len(ticks) >= 3:

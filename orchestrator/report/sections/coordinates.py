@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from orchestrator.records import DIVERGED
@@ -78,11 +80,12 @@ def _lines(context: Context, family: str, rows: pd.DataFrame, names: Sequence[st
     wild = (rows["status"] == DIVERGED).to_numpy()
     top = (rows["rank"] >= 1 - TOP).to_numpy() & ~wild
     colour = context.dress.colour(family)
-    for chosen, look in (
+    looks: tuple[tuple[np.ndarray, dict[str, Any]], ...] = (
         (~wild & ~top, {"colors": theme.drawn("muted"), "linewidths": 0.7, "alpha": 0.35}),
         (wild, {"colors": theme.drawn("diverged"), "linewidths": 0.8, "linestyles": ":", "alpha": 0.7}),
         (top, {"colors": colour, "linewidths": 1.3, "alpha": 0.75}),
-    ):
+    )
+    for chosen, look in looks:
         lines = [segment for row in heights[chosen] for segment in _runs(row)]
         axes.add_collection(LineCollection(lines, **look))
     axes.set(xlim=(0, len(names)), ylim=(-0.04, 1.04), xticks=[], yticks=[])
@@ -115,7 +118,7 @@ def _heights(context: Context, values: pd.Series, hyperparameter: str) -> tuple[
     ]
 
 
-def _axis(axes: theme.Axes, x: float, title: str, ticks: Sequence[tuple[float, str]]) -> None:
+def _axis(axes: Axes, x: float, title: str, ticks: Sequence[tuple[float, str]]) -> None:
     axes.plot([x, x], [0, 1], color=theme.drawn("grid"), linewidth=1.2, zorder=0, clip_on=False)
     axes.annotate(
         title,

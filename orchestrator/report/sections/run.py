@@ -6,6 +6,7 @@ import datetime
 
 import pandas as pd
 from markupsafe import Markup
+from matplotlib.axes import Axes
 
 from orchestrator.records import COMPLETE, DIVERGED, ENDED, FAILED, FINAL, PRUNED, STATUSES
 from orchestrator.report import frames as run_frames
@@ -118,7 +119,7 @@ def _figure(spent: pd.DataFrame) -> Figure:
     )
 
 
-def _key(axes: theme.Axes, statuses: list[str]) -> None:
+def _key(axes: Axes, statuses: list[str]) -> None:
     x = 0.0
     for status in statuses:
         colour = theme.drawn(status if status in theme.PALETTE else "running")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
+from matplotlib.axes import Axes
 
 from orchestrator.report import ladder, svg, theme, wording
 from orchestrator.report.ladder import PowerLaw
@@ -139,9 +140,7 @@ def _panel(context: Context, table: pd.DataFrame, axis: str, laws: Sequence[Powe
     return svg.text_of(figure, notes)
 
 
-def _points(
-    context: Context, axes: theme.Axes, axis: str, rows: pd.DataFrame, alpha: float, notes: dict[str, str]
-) -> None:
+def _points(context: Context, axes: Axes, axis: str, rows: pd.DataFrame, alpha: float, notes: dict[str, str]) -> None:
     if rows.empty:
         return
     family = str(rows["family"].iloc[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from orchestrator.report import svg, theme, verdict, wording
@@ -109,7 +110,7 @@ def _figure(context: Context, found: Verdict, metric: str) -> Figure:
     return Figure(name, f"Dot plot of {metric} by family: {said}.", caption, [panel])
 
 
-def _draw_standing(context: Context, axes: theme.Axes, y: float, one: Standing, notes: dict[str, str]) -> None:
+def _draw_standing(context: Context, axes: Axes, y: float, one: Standing, notes: dict[str, str]) -> None:
     colour = context.dress.colour(one.family)
     if one.spread is not None:
         axes.plot([one.mean - one.spread, one.mean + one.spread], [y, y], color=colour, linewidth=5, alpha=0.25)
