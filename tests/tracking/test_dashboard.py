@@ -51,15 +51,19 @@ def test_a_server_that_ends_by_itself_is_an_error(runs: Path, monkeypatch: pytes
         dashboard.serve(runs, port=free_port())
 
 
+def start(runs: Path, port: int) -> subprocess.Popen[str]:
+    code = "import pathlib, sys; from orchestrator.tracking import dashboard\n"
+    code += "dashboard.serve(pathlib.Path(sys.argv[1]), port=int(sys.argv[2]))"
+    return subprocess.Popen([sys.executable, "-c", code, str(runs), str(port)], stderr=subprocess.PIPE, text=True)
+
+
 @pytest.mark.slow
 def test_it_serves_the_runs_and_leaves_nothing_behind(runs: Path) -> None:
     sweep = MadeUpSweep(runs / "demo", trials=1)
     sweep.run()
     mirror.sync(sweep.run_dir)
     port = free_port()
-    code = "import pathlib, sys; from orchestrator.tracking import dashboard\n"
-    code += "dashboard.serve(pathlib.Path(sys.argv[1]), port=int(sys.argv[2]))"
-    process = subprocess.Popen([sys.executable, "-c", code, str(runs), str(port)], stderr=subprocess.PIPE, text=True)
+    process = start(runs, port)
     try:
         body = json.dumps({"experiment_ids": ["1"], "max_results": 50}).encode()
         request = urllib.request.Request(
