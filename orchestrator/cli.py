@@ -89,10 +89,10 @@ def sweep(pipeline: Path, dry_run: bool, **options: Any) -> None:
     # The data is prepared here, not in the sweep, so that a download shows its progress.
     _prepare_dataset(plan.dataset(*specified), chosen.data_root, quiet=True)
     planned = sweeps.prepare(pipeline, chosen)
-    _print_plan(planned, chosen.workers)
     if dry_run:
+        _print_plan(planned, chosen.workers)
         return
-    state = sweeps.run(planned, chosen, out)
+    state = sweeps.run(planned, chosen, out, lambda: _print_plan(planned, chosen.workers))
     run_dir = chosen.runs / planned.spec.name
     _print_outcome(run_dir)
     if state == sweeps.INTERRUPTED:

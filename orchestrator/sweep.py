@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,8 +64,10 @@ def prepare(path: Path, options: Options) -> Plan:
     return plan.make(sweep, document, folder)
 
 
-def run(planned: Plan, options: Options, say: Console) -> str:
+def run(planned: Plan, options: Options, say: Console, announce: Callable[[], None] = lambda: None) -> str:
     """Run a sweep from where its journal stands, to its end or to Ctrl-C: `finished` or `interrupted`.
+
+    `announce` is called once the sweep is sure to run, while Ray starts.
 
     Raises:
         UserError: the specification changed under an unfinished sweep, another process drives it, or the run's
@@ -79,35 +81,43 @@ def run(planned: Plan, options: Options, say: Console) -> str:
     writer = journal.Writer(run_dir)
     try:
         if not journal.events(run_dir):
-            facts = {
-                "id": uuid.uuid4().hex[:12],
-                **planned.as_dict(),
-                "code": _code(),
-                "lineage": lineage.collect(planned.data),
-            }
+            facts = {"id": uuid.uuid4().hex[:12], **planned.as_dict(), "code": _code()}
+            facts["lineage"] = lineage.collect(planned.data)
             writer.append(("planned", "planned", None, facts))
-        past = history.of(run_dir)
-        count, cpus, gpus = plan.slots(planned.spec, options.workers)
-        session = str(len(past.sessions) + 1)
-        about = {"pid": os.getpid(), "host": os.uname().nodename, "workers": count, "code": _code()}
-        writer.append((f"session/{session}", "session", None, about))
+        return _session(planned, options, writer, run_dir, say, announce)
+    finally:
+        writer.close()
+
+
+def _session(
+    planned: Plan, options: Options, writer: journal.Writer, run_dir: Path, say: Console, announce: Callable[[], None]
+) -> str:
+    """From one start of the command to its end; while it lasts, this process alone writes the journal."""
+    slots = tuner.Slots(*plan.slots(planned.spec, options.workers))
+    session = str(len(history.of(run_dir).sessions) + 1)
+    about = {"pid": os.getpid(), "host": os.uname().nodename, "workers": slots.count, "code": _code()}
+    writer.append((f"session/{session}", "session", None, about))
+    cluster = tuner.Cluster(slots)
+    try:
+        announce()
         copying = mirror.start(run_dir)
         engine = Engine(planned.spec, planned.cells, planned.spaces, writer, history.of(run_dir))
-        _drive(engine, planned, tuner.Slots(count, cpus, gpus), run_dir, say)
+        if not engine.finished:
+            with _sigterm_as_sigint(), Progress(run_dir, planned.trials, say), contextlib.suppress(KeyboardInterrupt):
+                tuner.run(engine, cluster, _context(planned, run_dir))
         state = FINISHED if engine.finished else INTERRUPTED
         writer.append((f"closed/{session}", "closed", None, {"state": state}))
     finally:
-        writer.close()
-        tuner.shutdown()  # last, so that the mirror writes meanwhile
+        cluster.shutdown()  # last, so that the mirror writes meanwhile
     if state == FINISHED:
         _write_plan(run_dir, planned)
         _catch_up(copying, run_dir, say)
     return state
 
 
-def _drive(engine: Engine, planned: Plan, slots: tuner.Slots, run_dir: Path, say: Console) -> None:
-    """Ray runs the trials; the mirror and the progress display read the journal, each in its own time."""
-    context = {
+def _context(planned: Plan, run_dir: Path) -> dict[str, Any]:
+    """What every trial is told beside its own configuration."""
+    return {
         "run_dir": str(run_dir.absolute()),
         "data": str(planned.data.absolute()),
         "metric": planned.spec.metric,
@@ -115,10 +125,6 @@ def _drive(engine: Engine, planned: Plan, slots: tuner.Slots, run_dir: Path, say
         "max_epochs": planned.spec.max_epochs,
         "patience": planned.spec.patience,
     }
-    if engine.finished:
-        return
-    with _sigterm_as_sigint(), Progress(run_dir, planned.trials, say), contextlib.suppress(KeyboardInterrupt):
-        tuner.run(engine, slots, context)
 
 
 def _catch_up(copying: subprocess.Popen[bytes], run_dir: Path, say: Console) -> None:

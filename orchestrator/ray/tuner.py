@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,14 +34,56 @@ class Slots:
     gpus: float
 
 
-def run(engine: Engine, slots: Slots, context: dict[str, Any]) -> None:
-    """Run trials on `slots` until the engine has finished, or until SIGINT. Ray stays up: `shutdown` ends it.
+class Cluster:
+    """Ray on this machine with room for `slots`. Starting takes seconds of waiting: it begins here, in a thread.
+
+    The thread stays until `shutdown`: Ray's processes are told by the kernel to die with the thread that began them,
+    which is how a killed driver leaves nothing behind.
+    """
+
+    def __init__(self, slots: Slots) -> None:
+        os.environ.update({key: os.environ.get(key, value) for key, value in QUIET.items()})
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.count)
+        self.slots = slots
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._started = self._thread.submit(_start, slots)
+
+    def wait(self) -> None:
+        """Until Ray is there.
+
+        Raises:
+            Exception: whatever kept Ray from starting.
+        """
+        self._started.result()
+
+    def shutdown(self) -> None:
+        """End the workers and Ray."""
+        import ray
+
+        wait([self._started])
+        ray.shutdown()
+        self._thread.shutdown()
+
+
+def _start(slots: Slots) -> None:
+    import ray
+
+    ray.init(
+        num_cpus=max(1, round(slots.count * slots.cpus)),
+        num_gpus=round(slots.count * slots.gpus + 0.49) or None,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.CRITICAL,  # it warns that it is not in the main thread, where SIGTERM is ours
+        object_store_memory=100 * 1024**2,
+        _node_ip_address="127.0.0.1",  # nobody else's business
+    )
+
+
+def run(engine: Engine, cluster: Cluster, context: dict[str, Any]) -> None:
+    """Run trials on a cluster's slots until the engine has finished, or until SIGINT.
 
     `context` is what every trial is told beside its own configuration (plain data).
     """
-    os.environ.update({key: os.environ.get(key, value) for key, value in QUIET.items()})
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.count)
-    import ray
     from ray import tune
 
     from orchestrator.ray.scheduler import EngineScheduler, StartNotice
@@ -50,15 +92,8 @@ def run(engine: Engine, slots: Slots, context: dict[str, Any]) -> None:
 
     for name in ("ray", "ray.tune", "ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    ray.init(
-        num_cpus=max(1, round(slots.count * slots.cpus)),
-        num_gpus=round(slots.count * slots.gpus + 0.49) or None,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=100 * 1024**2,
-        _node_ip_address="127.0.0.1",  # nobody else's business
-    )
+    cluster.wait()
+    slots = cluster.slots
     with tempfile.TemporaryDirectory(prefix="orchestrate-tune-") as scratch:
         resources = {"cpu": slots.cpus, **({"gpu": slots.gpus} if slots.gpus else {})}
         tune.Tuner(
@@ -77,9 +112,3 @@ def run(engine: Engine, slots: Slots, context: dict[str, Any]) -> None:
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()
-
-
-def shutdown() -> None:
-    """End the workers and Ray, where they were started."""
-    if "ray" in sys.modules:
-        sys.modules["ray"].shutdown()
