@@ -20,29 +20,57 @@ Points = npt.NDArray[np.float64]
 RANDOM_SHARE = 0.3
 GOOD_SHARE, FEWEST_GOOD, MOST_GOOD = 0.1, 5, 40
 CANDIDATES = 24
-WIDENING, NARROWEST = 2.0, 0.05
+# How much broader than Scott's rule the density of the good is (BOHB's bandwidth factor), and the least breadth.
+WIDENING, NARROWEST = 4.0, 0.05
+# How often a candidate takes a choice that is not its parent's.
 CHANGE = 0.2
-# What a sampler is shown of the rest: the suggestion's time must not grow with the study.
+# How many of the rest, the latest, are looked at: the time to suggest must not grow with the study.
 MOST_BAD = 1000
 
 
 class ParzenSampler(BaseSampler):
-    """Draws near the good, away from the rest, and at random every third time or so."""
+    """Draws near the good, away from the rest, and from a Sobol sequence at first and every third time or so.
 
-    def __init__(self, seed: int, startup: int, standings: Standings, space: Mapping[str, BaseDistribution]) -> None:
+    Two Parzen estimators, as in TPE (Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization"): of 24
+    candidates from the density of the good tenth, the one that has most of it against the density of the rest. What
+    differs is there because of early stopping, with which TPE as it stands loses to random draws:
+
+    * who is good is decided by `Standings.ranking`, from what all trials, running ones too, showed at every rung,
+      and not by the latest rung alone (Falkner et al. 2018, "BOHB", arXiv 1807.01774, fit on one rung);
+    * the density of the good is four times as broad as Scott's rule has it (BOHB: three). Narrow ones suggest
+      near-duplicates that pass every rung which bad early trials have set, and use up the budget;
+    * a share of draws ignores the model (BOHB), taken from the Sobol sequence that also begins the search;
+    * a trial that diverged is bad whatever it showed before, and no draw, the model's or not, is made where
+      diverged trials outweigh the others.
+
+    Measured by `benchmarks/search.py` (LCBench surrogate, five data sets, eight workers, 2,000 epochs, ten seeds, all
+    with halving, seeds that were not used to choose): normalized regret 0.127 ± 0.009, random 0.155 ± 0.008, Sobol
+    0.156 ± 0.009; TPE 0.255 ± 0.015 on ten other seeds. The gain comes late: after 1,000 epochs it is level with
+    random, before that no better (0.26 against 0.23 after 500), and in sweeps of 10 to 30 trials no sampler is told
+    from another. Where every trial runs in full, `tpe` finds more (0.171 ± 0.011 against 0.216 ± 0.009, 30 trials).
+    Time of a suggestion in a space of twenty parameters: 9 ms after 1,000 trials, 20 ms after 10,000 (the density of
+    the rest is that of the latest 1,000).
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        startup_trials: int,
+        standings: Standings,
+        space: Mapping[str, BaseDistribution],
+        elsewhere: Points,
+    ) -> None:
         self._random = np.random.default_rng(seed)
-        self._names = list(space)
         # Number of choices, 0 for numbers.
-        self._choices = np.array(
-            [len(one.choices) if isinstance(one, CategoricalDistribution) else 0 for one in space.values()]
-        )
-        self._point = dict(zip(space, self._suggest(standings, startup).tolist(), strict=True))
+        self._choices = [len(one.choices) if isinstance(one, CategoricalDistribution) else 0 for one in space.values()]
+        point = self._suggest(standings, startup_trials, elsewhere)
+        self._point = dict(zip(space, point.tolist(), strict=True))
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return {}
 
     def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: Mapping[str, BaseDistribution]
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         return {}
 
@@ -51,58 +79,70 @@ class ParzenSampler(BaseSampler):
     ) -> Any:
         return from_unit(param_distribution, self._point[param_name])
 
-    def _suggest(self, standings: Standings, startup: int) -> Points:
-        dimensions = len(self._names)
+    def _suggest(self, standings: Standings, startup_trials: int, elsewhere: Points) -> Points:
         ranking = standings.ranking()
         known = len(ranking) + len(standings.diverged)
-        if known < startup or len(ranking) < 2 or self._random.random() < RANDOM_SHARE:
-            return self._random.random(dimensions)
+        if known < startup_trials or len(ranking) < 2 or self._random.random() < RANDOM_SHARE:
+            anywhere = np.vstack([elsewhere, self._random.random((CANDIDATES, len(elsewhere)))])
+            first: Points = self._finite(anywhere, standings, ranking)[0]
+            return first
         count = min(max(int(GOOD_SHARE * known), FEWEST_GOOD), MOST_GOOD, len(ranking) // 2)
         good = np.array([standings.points[number] for number in ranking[:count]])
         # Running trials that have reported nothing count as bad: what is being tried need not be tried again.
-        waiting = standings.running.keys() - set(ranking)
-        rest = sorted({*ranking[count:], *standings.diverged, *waiting})[-MOST_BAD:]
+        unheard = standings.running.keys() - set(ranking)
+        rest = sorted({*ranking[count:], *standings.diverged, *unheard})[-MOST_BAD:]
         bad = np.array([standings.points[number] for number in rest])
-        candidates = self._around(good)
-        score = self._log_density(candidates, good, WIDENING) - self._log_density(candidates, bad, 1.0)
-        return candidates[int(np.argmax(score))]
+        candidates = self._finite(self._around(good), standings, ranking)
+        # Both densities hold one uniform share: far from everything known the score is that of chance, and not extreme.
+        likely = (self._mass(candidates, good, _breadth(good, WIDENING)) + 1) / (len(good) + 1)
+        unlikely = (self._mass(candidates, bad, _breadth(bad, 1.0)) + 1) / (len(bad) + 1)
+        best: Points = candidates[int(np.argmax(likely / unlikely))]
+        return best
 
     def _around(self, good: Points) -> Points:
         """Candidates drawn from the density of the good."""
         shape = (CANDIDATES, good.shape[1])
         start = good[self._random.integers(len(good), size=CANDIDATES)]
-        moved = start + self._random.normal(size=shape) * _bandwidth(good, WIDENING)
+        moved = np.abs(start + self._random.normal(size=shape) * _breadth(good, WIDENING))
+        moved = np.clip(np.where(moved > 1, 2 - moved, moved), 0.0, 1.0)
+        is_choice = np.array(self._choices) > 0
         # A coordinate that the parent lacks (its condition did not hold) comes from anywhere.
-        elsewhere = np.isnan(start) | ((self._choices > 0) & (self._random.random(shape) < CHANGE))
-        near = np.where(self._choices > 0, start, _reflected(moved))
+        elsewhere = np.isnan(start) | (is_choice & (self._random.random(shape) < CHANGE))
         anywhere = self._random.random(shape)
-        chosen: Points = np.where(elsewhere, anywhere, near)
+        chosen: Points = np.where(elsewhere, anywhere, np.where(is_choice, start, moved))
         return chosen
 
-    def _log_density(self, at: Points, points: Points, widening: float) -> Points:
-        """Logarithm of the mixture's density at each row of `at`, relative to the uniform one, which has a share."""
+    def _finite(self, candidates: Points, standings: Standings, ranking: list[int]) -> Points:
+        """The candidates that lie nearer to trials with a value than to diverged ones; all, if none does."""
+        if not standings.diverged:
+            return candidates
+        diverged = np.array([standings.points[number] for number in list(standings.diverged)[-MOST_BAD // 2 :]])
+        finite = np.array([standings.points[number] for number in sorted(ranking)[-MOST_BAD // 2 :]])
+        breadth = _breadth(np.concatenate([diverged, finite.reshape(-1, diverged.shape[1])]), 1.0)
+        safe = self._mass(candidates, diverged, breadth) <= self._mass(candidates, finite, breadth) + 1
+        return candidates[safe] if safe.any() else candidates
+
+    def _mass(self, at: Points, points: Points, breadth: Points) -> Points:
+        """Sum of the kernels around `points` at each row of `at`; the uniform density is 1."""
         log_kernel = np.zeros((len(at), len(points)))
-        width = _bandwidth(points, widening)
-        for column, choices in enumerate(self._choices):
+        for column, choices in enumerate(self._choices if len(points) else ()):
             here, there = at[:, column, None], points[None, :, column]
             if choices:
                 same = np.floor(here * choices) == np.floor(there * choices)
                 kernel = np.log(np.where(same, choices * (1 - CHANGE) + CHANGE, CHANGE))
             else:
-                kernel = -0.5 * ((here - there) / width[column]) ** 2 - np.log(width[column] * np.sqrt(2 * np.pi))
+                kernel = -0.5 * ((here - there) / breadth[column]) ** 2 - np.log(breadth[column] * np.sqrt(2 * np.pi))
             # Where the condition did not hold the point says nothing about this coordinate.
             log_kernel += np.where(np.isnan(there), 0.0, kernel)
-        return np.log((np.exp(log_kernel).sum(axis=1) + 1.0) / (len(points) + 1))
+        mass: Points = np.exp(log_kernel).sum(axis=1)
+        return mass
 
 
-def _bandwidth(points: Points, widening: float) -> Points:
-    """Scott's rule by coordinate, over the trials that have it."""
-    count = np.maximum((~np.isnan(points)).sum(axis=0), 1)
-    mean = np.where(np.isnan(points), 0.0, points).sum(axis=0) / count
-    spread = np.sqrt(np.where(np.isnan(points), 0.0, (points - mean) ** 2).sum(axis=0) / count)
-    return np.maximum(NARROWEST, widening * 1.06 * spread * count ** (-1 / (points.shape[1] + 4)))
-
-
-def _reflected(points: Points) -> Points:
-    inside = np.abs(points)
-    return np.clip(np.where(inside > 1, 2 - inside, inside), 0.0, 1.0)
+def _breadth(points: Points, widening: float) -> Points:
+    """Standard deviation of the kernels by coordinate: Scott's rule over the trials that have the coordinate."""
+    there = ~np.isnan(points)
+    count = np.maximum(there.sum(axis=0), 1)
+    mean = np.where(there, points, 0.0).sum(axis=0) / count
+    spread = np.sqrt(np.where(there, (points - mean) ** 2, 0.0).sum(axis=0) / count)
+    breadth: Points = np.maximum(NARROWEST, widening * 1.06 * spread * count ** (-1 / (points.shape[1] + 4)))
+    return breadth

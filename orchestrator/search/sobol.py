@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
@@ -12,6 +14,15 @@ from optuna.trial import FrozenTrial
 from scipy.stats import qmc
 
 from orchestrator.search.unit import from_unit
+
+
+def sobol_point(seed: int, number: int, dimensions: int) -> npt.NDArray[np.float64]:
+    """Point `number` of the scrambled Sobol sequence that `seed` names."""
+    sequence = qmc.Sobol(dimensions, scramble=True, rng=seed)
+    if number:
+        sequence.fast_forward(number)
+    point: npt.NDArray[np.float64] = sequence.random(1)[0]
+    return point
 
 
 class SobolSampler(BaseSampler):
@@ -23,9 +34,7 @@ class SobolSampler(BaseSampler):
     """
 
     def __init__(self, seed: int, number: int, names: Sequence[str]) -> None:
-        sequence = qmc.Sobol(len(names), scramble=True, rng=seed)
-        point = sequence.fast_forward(number).random(1)[0] if number else sequence.random(1)[0]
-        self._point = dict(zip(names, point.tolist(), strict=True))
+        self._point = dict(zip(names, sobol_point(seed, number, len(names)).tolist(), strict=True))
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return {}

@@ -50,15 +50,15 @@ class Standings:
         Ties go to the older trial.
         """
         ended = self._at.get(END, {})
-        contenders = sorted({number for reached in self._at.values() for number in reached})
+        contenders = sorted(set().union(*self._at.values()))
         ranked: list[int] = []
         for epoch in sorted(self._at):
             # One that ended of its own accord before this rung keeps the value it ended with.
             values = {**ended, **self._at[epoch]}
             ranked = [number for number in contenders if number not in values] + ranked
-            contenders = sorted(
-                (number for number in contenders if number in values), key=lambda number: (-values[number], number)
-            )
+            contenders = [
+                number for _, number in sorted((-values[number], number) for number in contenders if number in values)
+            ]
             pass_on = math.ceil(len(contenders) / reduction_factor)
             if epoch < max(self._at):
                 ranked, contenders = contenders[pass_on:] + ranked, contenders[:pass_on]

@@ -38,23 +38,26 @@ INFEASIBLE = "constraints:finite"
 
 # How many trials a sampler of Optuna's is shown: the best, the latest, and all that run. Its time to suggest grows
 # with what it sees; tests/search/test_speed.py holds it under 50 ms at 10,000 trials.
-SHOWN_BEST, SHOWN_LATEST = 50, 100
+SHOWN_BEST, SHOWN_LATEST = 30, 60
 
 
 class _Shown(optuna.Study):
     """The study as its sampler sees it: all trials while there are few, then a choice of them."""
 
     standings: Standings
+    chosen: list[int] | None = None
 
     def _get_trials(
         self, deepcopy: bool = True, states: Sequence[TrialState] | None = None, use_cache: bool = False
     ) -> list[FrozenTrial]:
         # Every sampler of Optuna 5 reads the history here; the public get_trials comes here as well.
-        trials: list[FrozenTrial] = self._storage.get_all_trials(self._study_id, deepcopy=deepcopy)
-        if len(trials) > SHOWN_BEST + SHOWN_LATEST:
-            best = self.standings.ranking()[:SHOWN_BEST]
-            chosen = {*best, *self.standings.running, *range(len(trials) - SHOWN_LATEST, len(trials))}
-            trials = [trials[number] for number in sorted(chosen)]
+        trials: list[FrozenTrial] = self._storage.get_all_trials(self._study_id, deepcopy=False)
+        if len(trials) > SHOWN_BEST + SHOWN_LATEST and states != (TrialState.WAITING,):
+            if self.chosen is None:
+                best = self.standings.ranking()[:SHOWN_BEST]
+                latest = range(len(trials) - SHOWN_LATEST, len(trials))
+                self.chosen = sorted({*best, *self.standings.running, *latest})
+            trials = [trials[number] for number in self.chosen]
         return trials if states is None else [trial for trial in trials if trial.state in states]
 
 
@@ -84,6 +87,7 @@ class Study:
     def ask(self) -> dict[str, Any]:
         """The next configuration: only the parameters whose conditions hold."""
         self._study.sampler = self._sampler(len(self._standings.points))
+        self._study.chosen = None
         trial = self._study.ask()
         drawn: dict[str, Any] = {}
         for name, parameter in self._space.parameters.items():
@@ -138,4 +142,6 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
         return CategoricalDistribution(parameter.values)
     if isinstance(parameter, Float):
         return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
-    return IntDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+    # Optuna warns where the last stride does not end on `high`.
+    high = parameter.high - (parameter.high - parameter.low) % parameter.step
+    return IntDistribution(parameter.low, high, log=parameter.log, step=parameter.step)

@@ -132,7 +132,7 @@ def test_the_parent_keeps_the_plan_the_data_and_the_cells(runs: Path) -> None:
     parent = held(runs)["demo"]
     files = {file.path for file in MlflowClient(store.address(runs)).list_artifacts(parent.info.run_id)}
     assert files == {"spec.json", "spaces.json", "card.json", "lineage.json", "cells.json"}
-    assert parent.data.params["sampler.name"] == "tpe"
+    assert parent.data.params["sampler.name"] == "parzen"
     assert parent.data.metrics["trials_asked"] == 4
     assert [data.dataset.name for data in parent.inputs.dataset_inputs] == ["digits"]
 
