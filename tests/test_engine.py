@@ -19,6 +19,13 @@ from orchestrator.journal import Writer
 SWEEPS: dict[str, tuple[dict[str, Any], str]] = {
     "tpe-halving": ({}, "min"),
     "tpe-maximized": ({"metric": "validation_accuracy"}, "max"),
+    "parzen-hyperband": (
+        {
+            "sampler": {"name": "parzen", "startup_trials": 2},
+            "early_stopping": {"name": "hyperband", "min_epochs": 1, "reduction_factor": 2.0},
+        },
+        "min",
+    ),
     "random-median": (
         {"sampler": {"name": "random"}, "early_stopping": {"name": "median"}, "metric": "validation_accuracy"},
         "max",

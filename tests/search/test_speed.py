@@ -1,0 +1,47 @@
+"""The time of a suggestion does not grow with the study."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator import records
+from orchestrator.search.samplers import SAMPLERS
+from orchestrator.search.study import Study
+from orchestrator.space import load
+
+SPACE = load(Path(__file__).parents[2] / "search_spaces" / "mlp.yaml").given(task="classification")
+
+
+@pytest.fixture(scope="module")
+def long() -> Study:
+    """10,000 trials of a space of twenty parameters, told as successive halving leaves them."""
+    one, chance = Study(SPACE, "min", "random", 10, 0), random.Random(0)
+    configs = [one.ask() for _ in range(50)]
+    for number in range(10_000):
+        if number >= len(configs):
+            one.replay(configs[number % len(configs)])
+        value = chance.random()
+        for rung, share in ((1, 1.0), (3, 0.33), (9, 0.11), (27, 0.04)):
+            if value < share:
+                one.report(number, rung, value)
+        status = records.COMPLETE if value < 0.02 else records.DIVERGED if value > 0.9 else records.PRUNED
+        one.tell(number, status, value)
+    return one
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_suggestion_takes_less_than_50_ms_after_10_000_trials(
+    long: Study, sampler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long, "_make", SAMPLERS[sampler])
+    taken = []
+    for _ in range(9):
+        began = time.process_time()
+        long.ask()
+        taken.append(time.process_time() - began)
+    # The least of nine: other processes only ever add.
+    assert min(taken) < 0.05, f"{sampler}: {min(taken) * 1000:.0f} ms"
