@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def data_prepare(names: tuple[str, ...], data_root: Path) -> None:
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the YAML.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost, and stop.")
 @click.option("--fresh", is_flag=True, help="Start over; the run that is there is kept aside.")
-@click.option("--renew", is_flag=True, help="Start over if the finished run that is there came from other code.")
+@click.option("--renew", is_flag=True, help="Start over if the run that is there came from other code.")
 @RUNS
 @DATA
 def sweep(pipeline: Path, dry_run: bool, **options: Any) -> None:
@@ -83,6 +84,7 @@ def sweep(pipeline: Path, dry_run: bool, **options: Any) -> None:
     specified = spec.load(pipeline, options["overrides"])
     from orchestrator import plan
     from orchestrator import sweep as sweeps
+    from orchestrator.status import status as read_status
 
     chosen = sweeps.Options(**options)
     out = _console()
@@ -96,10 +98,13 @@ def sweep(pipeline: Path, dry_run: bool, **options: Any) -> None:
     run_dir = chosen.runs / planned.spec.name
     _print_outcome(run_dir)
     if state == sweeps.INTERRUPTED:
-        _say(f"Interrupted. To go on: orchestrate sweep {pipeline}")
+        again = shlex.join(argument for argument in sys.argv[1:] if argument not in ("--fresh", "--renew"))
+        _say(f"Interrupted. To go on: orchestrate {again}")
         sys.exit(130)
-    if run_dir.exists():
-        _say(f"All of it: {run_dir}   MLflow: orchestrate dashboard")
+    told = read_status(run_dir)
+    if not any(told["trials"][word] for word in ("complete", "pruned")):
+        _fail(f"{run_dir}: no trial came to an end: {told['failures'][-1]['reason'].strip()}", 1)
+    _say(f"All of it: {run_dir}   MLflow: orchestrate dashboard")
 
 
 @orchestrate.command()
@@ -147,7 +152,7 @@ def report(spec: Path, out: Path | None, runs: Path) -> None:
         try:
             attach_report(run_dir, page.parent)
         except Exception as error:  # the page is made; a tracker that is down does not unmake it
-            _say(f"Not kept in MLflow: {str(error).splitlines()[0]}")
+            _say(f"Not kept in MLflow: {str(error).partition(chr(10))[0] or type(error).__name__}")
 
 
 @orchestrate.command()
@@ -203,6 +208,8 @@ def main() -> None:
         _fail(error.format_message(), 2)
     except click.ClickException as error:
         _fail(error.format_message(), error.exit_code)
+    except OSError as error:
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", 2)
     except (click.Abort, KeyboardInterrupt):
         _fail("interrupted", 130)
 
@@ -279,7 +286,7 @@ def _print_plan(planned: Any, workers: int | None) -> None:
             table.add_row(family, size, f"{mine[0].params:,}", rows, f"{mine[0].flops:,}")
     _console().print(table)
     expected = plan.forecast(planned, plan.probe(planned))
-    slots = plan.slots(sweep, workers)[0]
+    slots = plan.slots(sweep, workers).count
     time = "" if expected.seconds is None else f", {duration(expected.seconds / slots)} of training"
     _say(
         f"{len(planned.cells)} cells × ({sweep.trials} trials + {sweep.finalists} finalists) = {expected.trials} "

@@ -179,7 +179,8 @@ def cell_rows(history: History) -> list[dict[str, Any]]:
         mine = members[cell.id]
         statuses = Counter(told.status for told in mine)
         best = best_of_search(mine, history.direction)
-        tests = [told.test[history.test_metric] for told in mine if history.test_metric in told.test]
+        tests = [told.test.get(history.test_metric, math.nan) for told in mine if told.trial.kind == records.FINAL]
+        tests = [value for value in tests if math.isfinite(value)]
         rows.append(
             {
                 "cell": cell.id,

@@ -10,7 +10,7 @@ a second time changes nothing: a replay after a kill cannot double anything.
     reported   one epoch's numbers                                   (one an epoch)
     decided    at a rung: go on or stop                              (one a rung)
     ended      complete, pruned, diverged or failed                  (one a trial)
-    closed     a driver left: finished, stopped or interrupted       (one a session)
+    closed     a driver left: finished or interrupted       (one a session)
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from typing import Any
 from orchestrator.errors import UserError
 
 FILE = "journal.db"
-KINDS = ("planned", "session", "asked", "started", "reported", "decided", "ended", "closed")
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,8 @@ class Writer:
             self._lock = _lock(run_dir)
         except OSError as error:
             raise UserError(f"{run_dir}: cannot be written to ({error.strerror}); give a folder of yours") from None
+        # Why it could not be written, if so: whoever called may have wrapped the error in one of its own.
+        self.trouble: UserError | None = None
         self._connection = sqlite3.connect(run_dir / FILE, isolation_level=None)
         try:
             self._connection.execute("PRAGMA journal_mode=WAL")
@@ -76,8 +77,8 @@ class Writer:
         """
         now = time.time()
         rows = [(key, kind, trial, now, _dumps(content)) for key, kind, trial, content in events]
-        self._connection.execute("BEGIN IMMEDIATE")
         try:
+            self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(
                 # Not OR IGNORE, which would drop an event that lacks its kind as silently as one that is there.
                 "INSERT INTO events (key, kind, trial, time, content) VALUES (?, ?, ?, ?, ?) "
@@ -85,9 +86,12 @@ class Writer:
                 rows,
             )
             self._connection.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError):
+                self.trouble = UserError(f"the journal cannot be written ({error}); what it holds is safe")
+                raise self.trouble from None
             raise
         return now
 

@@ -15,7 +15,7 @@ from orchestrator.data import CATALOG, Card, Dataset, from_entry
 from orchestrator.documents import Document, nearest
 from orchestrator.errors import UserError
 from orchestrator.models import FAMILIES
-from orchestrator.records import Cell
+from orchestrator.records import Cell, Slots
 from orchestrator.search import stopping
 from orchestrator.search.samplers import SAMPLERS
 from orchestrator.space import Choice, Float, Parameter, Space
@@ -123,12 +123,12 @@ def forecast(plan: Plan, seconds_a_sample: Mapping[tuple[str, str], float] | Non
     `seconds_a_sample` is what `probe` measured; where it lacks a cell's family and size, seconds stay unknown.
     """
     sweep = plan.spec
-    rungs = stopping.make(**sweep.early_stopping.model_dump()).rungs(sweep.max_epochs)
+    rule = stopping.make(**sweep.early_stopping.model_dump())
     share, expected, before = 1.0, 0.0, 0
-    for rung in (*rungs, sweep.max_epochs):
+    for rung in (*rule.rungs(sweep.max_epochs), sweep.max_epochs):
         expected += share * (rung - before)
         before = rung
-        share /= sweep.early_stopping.reduction_factor if sweep.early_stopping.name == "halving" else 1
+        share *= rule.share
     epochs = sweep.trials * expected + sweep.finalists * sweep.max_epochs
     samples = {cell: epochs * cell.train_samples for cell in plan.cells}
     timings = [(seconds_a_sample or {}).get((cell.family, cell.size)) for cell in plan.cells]
@@ -159,6 +159,7 @@ def probe(plan: Plan) -> dict[tuple[str, str], float]:
     few = Split(data.train.inputs[:512], data.train.targets[:512])
     small = dataclasses.replace(data, train=few, validation=few)
     timings = {}
+    device = "cuda" if slots(plan.spec, None).gpus else "cpu"
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(plan.spec.resources.cpus)))
     try:
@@ -166,15 +167,19 @@ def probe(plan: Plan) -> dict[tuple[str, str], float]:
             job = Job(family, size, {}, 0, 2, plan.spec.metric, plan.direction)
             with contextlib.suppress(Diverged):
                 # The second epoch is what stays: the first also warms up.
-                for row in fit(job, small):
+                for row in fit(job, small, device):
                     timings[family, size] = row["seconds"] / len(few.inputs)
     finally:
         torch.set_num_threads(threads)
     return timings
 
 
-def slots(sweep: Sweep, workers: int | None) -> tuple[int, float, float]:
-    """How many trials run at a time on this machine, and the CPUs and GPUs of each."""
+def slots(sweep: Sweep, workers: int | None) -> Slots:
+    """How many trials run at a time on this machine, and what each gets.
+
+    Raises:
+        UserError: more is asked than the machine has, or a number of GPUs above 1 that is not whole.
+    """
     import torch
 
     machine_gpus = torch.cuda.device_count()
@@ -182,9 +187,20 @@ def slots(sweep: Sweep, workers: int | None) -> tuple[int, float, float]:
     gpus = (1.0 if machine_gpus else 0.0) if sweep.resources.gpus is None else sweep.resources.gpus
     if gpus > machine_gpus:
         raise UserError(f"resources.gpus: a trial asks for {gpus:g} GPUs; this machine has {machine_gpus}")
+    if gpus > 1 and gpus % 1:
+        raise UserError(f"resources.gpus: {gpus:g}; valid: a fraction of one GPU, or a whole number of them")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    fits = int(machine_gpus / gpus) if gpus else max(1, int(cores / cpus))
-    return workers or sweep.workers or fits, cpus, gpus
+    if not gpus:
+        return Slots(workers or sweep.workers or max(1, int(cores / cpus)), cpus, gpus)
+    # A fraction lies within one GPU: 0.4 fits twice on each, not five times on two.
+    fits = machine_gpus * int(1 / gpus + 1e-9) if gpus <= 1 else machine_gpus // int(gpus)
+    count = workers or sweep.workers or fits
+    if count > fits:
+        raise UserError(
+            f"workers: {count} trials of {gpus:g} GPUs each; {fits} fit on the {machine_gpus} here: "
+            "lower workers or resources.gpus"
+        )
+    return Slots(count, cpus, gpus)
 
 
 def _known(document: Document, key: tuple[str | int, ...], word: str, table: Mapping[str, Any], not_so: str) -> None:

@@ -54,6 +54,15 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Slots:
+    """How many trials run at a time, and the CPUs and GPUs (or the fraction of one) that each gets."""
+
+    count: int
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
 class Trial:
     """One training: a configuration with its own randomness, in one cell."""
 

@@ -12,17 +12,14 @@ from orchestrator.history import History
 
 def status(run_dir: Path) -> dict[str, Any]:
     """Counts, cells and state of a run, from its journal, while it runs or after."""
+    driver = journal.driver(run_dir)  # asked first: what it wrote before it left is then read below
     told = history.of(run_dir)
     if not told.plan:
         raise UserError(f"{run_dir}: the sweep there has only just begun; ask again in a second")
-    driver = journal.driver(run_dir)
     counts = told.counts()
-    if driver is not None:
-        state = "running"
-    else:
-        # Without a driver nothing runs, whatever the journal last said.
+    state = told.closed or ("running" if driver else "interrupted")
+    if state != "running":
         counts["running"] = 0
-        state = told.closed or "interrupted"
     return {
         "sweep": told.plan.get("name", run_dir.name),
         "id": told.plan.get("id"),

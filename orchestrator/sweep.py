@@ -39,8 +39,8 @@ CODE = (
 class Options:
     """What the command line adds to a specification.
 
-    fresh: start over (the run that is there is kept aside). renew: start over if the run that is there is finished
-    and was made by other code.
+    fresh: start over (the run that is there is kept aside). renew: start over if the run that is there was made by
+    other code.
     """
 
     overrides: tuple[str, ...] = ()
@@ -93,20 +93,23 @@ def _session(
     planned: Plan, options: Options, writer: journal.Writer, run_dir: Path, say: Console, announce: Callable[[], None]
 ) -> str:
     """From one start of the command to its end; while it lasts, this process alone writes the journal."""
-    slots = tuner.Slots(*plan.slots(planned.spec, options.workers))
+    slots = plan.slots(planned.spec, options.workers)
     session = str(len(history.of(run_dir).sessions) + 1)
     about = {"pid": os.getpid(), "host": os.uname().nodename, "workers": slots.count, "code": _code()}
     writer.append((f"session/{session}", "session", None, about))
     cluster = tuner.Cluster(slots)
     try:
-        announce()
-        copying = mirror.start(run_dir)
         engine = Engine(planned.spec, planned.cells, planned.spaces, writer, history.of(run_dir))
-        if not engine.finished:
-            with _sigterm_as_sigint(), Progress(run_dir, planned.trials, say), contextlib.suppress(KeyboardInterrupt):
-                tuner.run(engine, cluster, _context(planned, run_dir))
+        copying = mirror.start(run_dir)
+        with _sigterm_as_sigint(), contextlib.suppress(KeyboardInterrupt):
+            announce()
+            if not engine.finished:
+                with Progress(run_dir, planned.trials, say):
+                    tuner.run(engine, cluster, _context(planned, run_dir))
         state = FINISHED if engine.finished else INTERRUPTED
         writer.append((f"closed/{session}", "closed", None, {"state": state}))
+    except Exception as error:
+        raise writer.trouble or error from None
     finally:
         cluster.shutdown()  # last, so that the mirror writes meanwhile
     if state == FINISHED:
@@ -120,6 +123,7 @@ def _context(planned: Plan, run_dir: Path) -> dict[str, Any]:
     return {
         "run_dir": str(run_dir.absolute()),
         "data": str(planned.data.absolute()),
+        "data_version": planned.card.fingerprint,
         "metric": planned.spec.metric,
         "direction": planned.direction,
         "max_epochs": planned.spec.max_epochs,
@@ -148,6 +152,9 @@ def _is_finished(run_dir: Path, planned: Plan, options: Options, say: Console) -
     if not past.plan:
         return False
     same = past.plan["fingerprint"] == planned.fingerprint
+    if same and options.renew and past.plan.get("code") != _code():
+        _set_aside(run_dir, say)
+        return False
     if past.closed != FINISHED:
         if not same:
             change = _first_change(past.plan, planned.as_dict())
@@ -156,7 +163,7 @@ def _is_finished(run_dir: Path, planned: Plan, options: Options, say: Console) -
                 "with --fresh (what is there is kept aside)"
             )
         return False
-    if same and not (options.renew and past.plan.get("code") != _code()):
+    if same:
         return True
     _set_aside(run_dir, say)
     return False
@@ -193,7 +200,7 @@ def _write_plan(run_dir: Path, planned: Plan) -> None:
     """What was run, without what came out: the same on every machine, so that DVC can lock it."""
     content = {key: value for key, value in planned.as_dict().items() if key not in ("card",)}
     content["data"] = planned.card.fingerprint
-    content["code"] = _code()
+    content["code"] = history.of(run_dir).plan["code"]
     aside = run_dir / "plan.json.new"
     aside.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     aside.replace(run_dir / "plan.json")
@@ -212,9 +219,11 @@ def _code() -> str:
 
 @contextlib.contextmanager
 def _sigterm_as_sigint() -> Iterator[None]:
-    """A cluster's polite request to leave is the same as Ctrl-C."""
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    """A cluster's polite request to leave is the same as Ctrl-C. Tune leaves a handler of its own behind: undone."""
+    interrupt = signal.getsignal(signal.SIGINT)
+    terminate = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, terminate)
+        signal.signal(signal.SIGINT, interrupt)

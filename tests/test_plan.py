@@ -117,7 +117,7 @@ def test_a_family_whose_defaults_diverge_does_not_stop_the_plan(
     from orchestrator.training import fit
     from orchestrator.training.divergence import Diverged
 
-    def diverging(job: fit.Job, data: object) -> object:
+    def diverging(job: fit.Job, data: object, device: str) -> object:
         raise Diverged("nan", 1, 1, None)
         yield
 
@@ -132,7 +132,8 @@ def test_slots_fill_the_machine_unless_told(project: Path, data_root: Path, monk
     monkeypatch.setattr(plan.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
 
     def slots(workers: int | None, *overrides: str) -> tuple[int, float, float]:
-        return plan.slots(spec.load(project / "pipelines" / "small.yaml", overrides)[0], workers)
+        made = plan.slots(spec.load(project / "pipelines" / "small.yaml", overrides)[0], workers)
+        return made.count, made.cpus, made.gpus
 
     assert slots(None) == (8, 1, 0)
     assert slots(None, "resources.cpus=3") == (2, 3, 0)
@@ -144,7 +145,13 @@ def test_slots_fill_the_machine_unless_told(project: Path, data_root: Path, monk
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert slots(None) == (2, 1, 1.0)
     assert slots(None, "resources.gpus=0.25") == (8, 1, 0.25)
+    assert slots(None, "resources.gpus=0.4") == (4, 1, 0.4)
+    assert slots(None, "resources.gpus=2") == (1, 1, 2)
     assert slots(None, "resources.gpus=0") == (8, 1, 0)
+    with pytest.raises(UserError, match=r"workers: 3 trials of 1 GPUs each; 2 fit on the 2 here"):
+        slots(3)
+    with pytest.raises(UserError, match=r"resources.gpus: 1.5; valid: a fraction of one GPU, or a whole number"):
+        slots(None, "resources.gpus=1.5")
 
 
 @pytest.mark.parametrize(

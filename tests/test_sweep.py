@@ -90,12 +90,12 @@ def test_a_sweep_is_whole_quiet_and_makes_one_worker_a_slot(tmp_path: Path) -> N
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path) -> None:
     project = write_project(tmp_path, PIPELINE.replace("trials: 5", "trials: 500"))
-    process = start(project)
+    process = start(project, "--set", "max_epochs=7")
     wait_for(project / "runs" / "small", 10, process)
     process.send_signal(signal.SIGINT)
     printed = finish(process, 130)
     assert "Traceback" not in printed
-    assert "orchestrate sweep pipelines/small.yaml" in printed.splitlines()[-1]
+    assert printed.splitlines()[-1].endswith("orchestrate sweep pipelines/small.yaml --set max_epochs=7")
     assert status(project / "runs" / "small")["state"] == "interrupted"
 
 

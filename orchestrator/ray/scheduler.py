@@ -11,6 +11,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from orchestrator import records
 from orchestrator.engine import Engine
+from orchestrator.ray.trainable import checkpoint_file
 
 
 class EngineScheduler(TrialScheduler):
@@ -24,7 +25,7 @@ class EngineScheduler(TrialScheduler):
     def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
         if not self._cache_widened:
             # Tune keeps at most one idle worker when nothing is pending, and kills the rest. Slots that wait for
-            # the last results of a cell would be paid for again, seconds each. See tests/ray/test_workers.py.
+            # the last results of a cell would be paid for again, seconds each. tests/test_sweep.py counts.
             tune_controller._actor_cache.increase_max(trial.placement_group_factory, by=self._slots)
             self._cache_widened = True
 
@@ -35,9 +36,11 @@ class EngineScheduler(TrialScheduler):
         if result["ended"]:
             test = {key.removeprefix("test/"): value for key, value in result.items() if key.startswith("test/")}
             self.engine.end(name, result["ended"], result["reason"], test)
+            _forget_checkpoint(trial)
             return str(self.STOP)
         if stop:
             self.engine.end(name, records.PRUNED)
+            _forget_checkpoint(trial)
             return str(self.STOP)
         return str(self.CONTINUE)
 
@@ -59,6 +62,11 @@ class EngineScheduler(TrialScheduler):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "engine": None}
+
+
+def _forget_checkpoint(trial: Trial) -> None:
+    """Once the journal has the end; the worker writes no more, it waits for this answer."""
+    checkpoint_file(trial.config["run_dir"], trial.config["trial"]).unlink(missing_ok=True)
 
 
 class StartNotice(Callback):

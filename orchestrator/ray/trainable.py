@@ -7,11 +7,15 @@ import traceback
 from collections.abc import Generator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray.tune import Trainable
 
 from orchestrator import records
+from orchestrator.errors import UserError
+
+if TYPE_CHECKING:
+    from orchestrator.data.load import Data
 
 # Several epochs go into one message until this much time is over: a message costs the driver about 4 ms.
 SECONDS_A_MESSAGE = 0.5
@@ -24,6 +28,8 @@ class TrialRunner(Trainable):
         import torch
 
         torch.set_num_threads(max(1, int(config["cpus"])))
+        # The same trial gives the same curve, on a GPU too as far as cuDNN goes.
+        torch.backends.cudnn.deterministic = True
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -43,7 +49,7 @@ class TrialRunner(Trainable):
                 if rows[-1]["epoch"] in self._rungs:
                     break
         except StopIteration as end:
-            answer.update(ended=records.COMPLETE, **self._keep(end.value))
+            answer.update(ended=records.COMPLETE, **end.value)
         except Diverged as divergence:
             answer.update(ended=records.DIVERGED, reason=str(divergence))
         except Exception:
@@ -55,29 +61,23 @@ class TrialRunner(Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._trial, self._rungs = config["trial"], set(config["rungs"])
-        self._weights = Path(config["run_dir"]) / "models" / f"{config['trial']}.pt"
-        self._checkpoint = Path(config["run_dir"]) / "checkpoints" / f"{config['trial']}.pt"
-        self._epochs = _epochs(config, self._checkpoint)
-
-    def _keep(self, outcome: Any) -> dict[str, Any]:
-        """A finalist's best weights go beside the journal; its checkpoint has served."""
-        from orchestrator.training import checkpoint
-
-        if outcome.test is not None:
-            checkpoint.save(self._weights, outcome.weights)
-        reasons = ["no improvement"] if outcome.stopped_early else []
-        if outcome.checkpoint_problem:
-            reasons.append(f"began anew: {outcome.checkpoint_problem}")
-        return {"test": outcome.test or {}, "reason": "; ".join(reasons)}
+        self._epochs = _epochs(config)
 
 
-def _epochs(config: dict[str, Any], checkpoint: Path) -> Generator[dict[str, Any], None, Any]:
-    """The trial's epochs. A generator, so that an error in loading or building is the trial's, like any other."""
-    import torch
+def checkpoint_file(run_dir: str, trial: str) -> Path:
+    """Where a trial's state lies while it runs."""
+    return Path(run_dir) / "checkpoints" / f"{trial}.pt"
 
+
+def _epochs(config: dict[str, Any]) -> Generator[dict[str, Any], None, dict[str, Any]]:
+    """The trial's epochs; returns what its last message adds.
+
+    A generator, so that an error in loading, building or saving is the trial's, like any other.
+    """
+    from orchestrator.training import checkpoint
     from orchestrator.training.fit import Job, fit
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    data = _data(config["data"], config["data_version"], config["data_fraction"], config["device"])
     job = Job(
         family=config["family"],
         size=config["size"],
@@ -89,13 +89,20 @@ def _epochs(config: dict[str, Any], checkpoint: Path) -> Generator[dict[str, Any
         patience=config["patience"],
         test=config["kind"] == records.FINAL,
     )
-    outcome = yield from fit(job, _data(config["data"], config["data_fraction"], device), device, checkpoint)
-    checkpoint.unlink(missing_ok=True)
-    return outcome
+    outcome = yield from fit(job, data, config["device"], checkpoint_file(config["run_dir"], config["trial"]))
+    if outcome.test is not None:  # a finalist: its best weights go beside the journal
+        checkpoint.save(Path(config["run_dir"]) / "models" / f"{config['trial']}.pt", outcome.weights)
+    reasons = ["no improvement"] if outcome.stopped_early else []
+    if outcome.checkpoint_problem:
+        reasons.append(f"began anew: {outcome.checkpoint_problem}")
+    return {"test": outcome.test or {}, "reason": "; ".join(reasons)}
 
 
-@lru_cache(maxsize=4)
-def _data(folder: str, fraction: float, device: str) -> Any:
+@lru_cache(maxsize=16)
+def _data(folder: str, version: str, fraction: float, device: str) -> Data:
     from orchestrator.data.load import load
 
-    return load(Path(folder), fraction, device)
+    data = load(Path(folder), fraction, device)
+    if data.card.fingerprint != version:
+        raise UserError(f"{folder}: the data changed while the sweep ran ({data.card.fingerprint}, not {version})")
+    return data

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.engine import Engine
+from orchestrator.records import Slots
 
 # Tune's own loggers, progress tables and snapshots are not read by anything here: the journal is.
 QUIET = {
@@ -21,17 +22,9 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # A worker without a GPU of its own must not see one.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
-
-
-@dataclass(frozen=True)
-class Slots:
-    """How many trials run at a time, and what each gets."""
-
-    count: int
-    cpus: float
-    gpus: float
 
 
 class Cluster:
@@ -69,8 +62,10 @@ def _start(slots: Slots) -> None:
     import ray
 
     ray.init(
-        num_cpus=max(1, round(slots.count * slots.cpus)),
-        num_gpus=round(slots.count * slots.gpus + 0.49) or None,
+        address="local",  # not a cluster that happens to be there
+        num_cpus=max(1, math.ceil(slots.count * slots.cpus - 1e-9)),
+        # None has Ray look for itself; 0 is none, whatever the machine has.
+        num_gpus=None if slots.gpus else 0,
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.CRITICAL,  # it warns that it is not in the main thread, where SIGTERM is ours
@@ -99,7 +94,9 @@ def run(engine: Engine, cluster: Cluster, context: dict[str, Any]) -> None:
         tune.Tuner(
             tune.with_resources(TrialRunner, resources),
             tune_config=tune.TuneConfig(
-                search_alg=EngineSearcher(engine, slots.count, {**context, "cpus": slots.cpus}),
+                search_alg=EngineSearcher(
+                    engine, slots.count, {**context, "cpus": slots.cpus, "device": "cuda" if slots.gpus else "cpu"}
+                ),
                 scheduler=EngineScheduler(engine, slots.count),
                 num_samples=-1,
                 reuse_actors=True,

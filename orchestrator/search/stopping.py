@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 # Multiples of it fill the unit interval evenly, however many are taken (Weyl's sequence).
 GOLDEN_RATIO = 0.6180339887498949
 
 
 class Rule(Protocol):
+    @property
+    def share(self) -> float:
+        """Of the trials that reach a rung, how many go on, about."""
+        ...
+
     def bracket(self, number: int, max_epochs: int) -> int:
         """Which competition trial `number` is in, from 0: only trials of one bracket are compared."""
         ...
@@ -31,6 +36,8 @@ class Rule(Protocol):
 @dataclass(frozen=True)
 class Never:
     """Every trial runs to its end."""
+
+    share: ClassVar[float] = 1.0
 
     def bracket(self, number: int, max_epochs: int) -> int:
         return 0
@@ -53,6 +60,10 @@ class Halving:
 
     min_epochs: int
     reduction_factor: float
+
+    @property
+    def share(self) -> float:
+        return 1 / self.reduction_factor
 
     def bracket(self, number: int, max_epochs: int) -> int:
         return 0
@@ -77,6 +88,10 @@ class Median:
     min_epochs: int
     reduction_factor: float
 
+    @property
+    def share(self) -> float:
+        return 0.5
+
     def bracket(self, number: int, max_epochs: int) -> int:
         return 0
 
@@ -100,6 +115,10 @@ class Hyperband:
 
     min_epochs: int
     reduction_factor: float
+
+    @property
+    def share(self) -> float:
+        return 1 / self.reduction_factor
 
     def bracket(self, number: int, max_epochs: int) -> int:
         count = len(Halving(self.min_epochs, self.reduction_factor).rungs(max_epochs)) + 1
