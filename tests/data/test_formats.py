@@ -29,7 +29,7 @@ def parquet(frame: pandas.DataFrame) -> bytes:
 
 def idx(values: np.ndarray) -> bytes:
     head = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape)
-    return gzip.compress(head + values.tobytes())
+    return gzip.compress(head + values.tobytes(), mtime=0)
 
 
 IMAGES = np.arange(6 * 4 * 5, dtype=np.uint8).reshape(6, 4, 5)
@@ -59,9 +59,15 @@ def test_idx_keeps_bytes_and_gives_images_a_channel(tmp_path):
         (idx(IMAGES)[:4], "a damaged or truncated gzip file"),
         (b"", "the file is empty, a gzipped IDX file was expected"),
         (b"x,y\n1,2\n", "is not a gzipped IDX file but text"),
-        (gzip.compress(b"x,y\n1,2\n"), "not an IDX file of bytes"),
-        (gzip.compress(gzip.decompress(idx(IMAGES))[:-7]), "says it holds (6, 4, 5) values, but has 113 bytes"),
-        (gzip.compress(gzip.decompress(idx(IMAGES)) + b"more"), "says it holds (6, 4, 5) values, but has 121 bytes"),
+        (gzip.compress(b"x,y\n1,2\n", mtime=0), "not an IDX file of bytes"),
+        (
+            gzip.compress(gzip.decompress(idx(IMAGES))[:-7], mtime=0),
+            "says it holds (6, 4, 5) values, but has 113 bytes",
+        ),
+        (
+            gzip.compress(gzip.decompress(idx(IMAGES)) + b"more", mtime=0),
+            "says it holds (6, 4, 5) values, but has 121 bytes",
+        ),
     ],
 )
 def test_a_bad_idx_file_is_refused(tmp_path, content, message):
@@ -136,7 +142,7 @@ def test_csv_numbers_are_read_to_the_last_bit(own):
 @pytest.mark.parametrize(
     ("name", "content", "entry"),
     [
-        ("a.csv.gz", gzip.compress(TABLE.encode()), {}),
+        ("a.csv.gz", gzip.compress(TABLE.encode(), mtime=0), {}),
         ("a.tsv", TABLE.replace(",", "\t"), {}),
         ("a.csv", TABLE.replace(",", ";"), {"separator": ";"}),
         ("a.csv", "\ufeff" + TABLE, {}),
@@ -192,9 +198,9 @@ NAMES = "\n".join(f"person {n},{n % 2}" for n in range(50))
         ("a.csv", "x,label\n1,a,9\n1,b,9\n", "its rows have more cells than its header has names"),
         ("a.csv", "name,label\n" + NAMES, "is text with 50 different values in 50 rows, too many to be categories"),
         ("a.csv", npz(X=np.ones(3)), "is not a CSV file but a ZIP archive"),
-        ("a.csv", gzip.compress(TABLE.encode()), "is not a CSV file but a gzip file"),
+        ("a.csv", gzip.compress(TABLE.encode(), mtime=0), "is not a CSV file but a gzip file"),
         ("a.csv.gz", TABLE, "is not a CSV file but text"),
-        ("a.csv.gz", gzip.compress(TABLE.encode())[:-12], "cannot be read as CSV"),
+        ("a.csv.gz", gzip.compress(TABLE.encode(), mtime=0)[:-12], "cannot be read as CSV"),
         ("a.csv", "<html><body>404", "is not a CSV file but a web page or XML"),
         ("a.csv", "x,label\n1,caf\xe9\n".encode("latin-1"), "cannot be read as CSV ('utf-8' codec"),
         ("a.csv", b"x\x00\x01\x02", "is not a CSV file but a binary file of another kind"),
