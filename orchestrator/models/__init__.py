@@ -20,21 +20,23 @@ class Family:
     """An architecture with a size dial.
 
     `config` is a frozen dataclass; `sizes[size]` sets some of its fields, a search space may set the others.
+    `tasks` are the learning problems that it can do, each with a small input shape, which the tests use.
     `build(config, input_shape, outputs)` makes the network from the global random state; it takes
     inputs [batch, *input_shape] and raises UserError for a shape that the architecture can't take.
     """
 
     config: type[Any]
     build: Callable[[Any, tuple[int, ...], int], nn.Module]
-    sizes: Mapping[str, Mapping[str, int]]
-    tasks: tuple[str, ...]
+    sizes: Mapping[str, Mapping[str, Any]]
+    tasks: Mapping[str, tuple[int, ...]]
     paper: str
 
 
-_BOTH = ("classification", "regression")
+_ANY: Mapping[str, tuple[int, ...]] = {"classification": (1, 8, 8), "regression": (10,)}
+_IMAGES: Mapping[str, tuple[int, ...]] = {"classification": (1, 8, 8), "regression": (1, 8, 8)}
 
 FAMILIES: Mapping[str, Family] = {
-    "perceptron": Family(perceptron.Config, perceptron.build, perceptron.SIZES, _BOTH, perceptron.PAPER),
-    "mlp": Family(mlp.Config, mlp.build, mlp.SIZES, _BOTH, mlp.PAPER),
-    "lenet": Family(lenet.Config, lenet.build, lenet.SIZES, _BOTH, lenet.PAPER),
+    "perceptron": Family(perceptron.Config, perceptron.build, perceptron.SIZES, _ANY, perceptron.PAPER),
+    "mlp": Family(mlp.Config, mlp.build, mlp.SIZES, _ANY, mlp.PAPER),
+    "lenet": Family(lenet.Config, lenet.build, lenet.SIZES, _IMAGES, lenet.PAPER),
 }

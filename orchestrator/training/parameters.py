@@ -120,7 +120,7 @@ def describe(
     Raises:
         UserError: as `split_config`, or an input shape that the family can't take.
     """
-    task = task or FAMILIES[family].tasks[0]
+    task = task or next(iter(FAMILIES[family].tasks))
     return cost(split_config(family, size, task, config or {}), input_shape, outputs)
 
 
