@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
-import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial
+from optuna.distributions import CategoricalDistribution
 
-from orchestrator.search.standings import Standings
-from orchestrator.search.unit import from_unit
-
-Points = npt.NDArray[np.float64]
+from orchestrator.search.sobol import sobol_point
+from orchestrator.search.suggestion import Circumstances, Points
 
 RANDOM_SHARE = 0.3
 GOOD_SHARE, FEWEST_GOOD, MOST_GOOD = 0.1, 5, 40
@@ -28,7 +21,7 @@ CHANGE = 0.2
 MOST_BAD = 1000
 
 
-class ParzenSampler(BaseSampler):
+class Parzen:
     """Draws near the good, away from the rest, and from a Sobol sequence at first and every third time or so.
 
     Two Parzen estimators, as in TPE (Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization"): of 24
@@ -52,55 +45,46 @@ class ParzenSampler(BaseSampler):
     the rest is that of the latest 1,000).
     """
 
-    def __init__(
-        self,
-        seed: int,
-        startup_trials: int,
-        standings: Standings,
-        space: Mapping[str, BaseDistribution],
-        elsewhere: Points,
-    ) -> None:
-        self._random = np.random.default_rng(seed)
+    def __init__(self, known: Circumstances) -> None:
+        self._random = np.random.default_rng(known.seed)
+        self._known, self._standings = known, known.standings
+        self._ranking = known.standings.ranking()
         # Number of choices, 0 for numbers.
-        self._choices = [len(one.choices) if isinstance(one, CategoricalDistribution) else 0 for one in space.values()]
-        point = self._suggest(standings, startup_trials, elsewhere)
-        self._point = dict(zip(space, point.tolist(), strict=True))
+        self._choices = [
+            len(one.choices) if isinstance(one, CategoricalDistribution) else 0 for one in known.distributions.values()
+        ]
 
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return {}
+    @property
+    def knows_enough(self) -> bool:
+        """Whether the start-up is over and there is more than one value to learn from."""
+        heard = len(self._ranking) + len(self._standings.diverged)
+        return heard >= self._known.startup_trials and len(self._ranking) >= 2
 
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        return from_unit(param_distribution, self._point[param_name])
-
-    def _suggest(self, standings: Standings, startup_trials: int, elsewhere: Points) -> Points:
-        ranking = standings.ranking()
-        known = len(ranking) + len(standings.diverged)
-        if known < startup_trials or len(ranking) < 2 or self._random.random() < RANDOM_SHARE:
-            anywhere = np.vstack([elsewhere, self._random.random((CANDIDATES, len(elsewhere)))])
-            first: Points = self._finite(anywhere, standings, ranking)[0]
-            return first
-        count = min(max(int(GOOD_SHARE * known), FEWEST_GOOD), MOST_GOOD, len(ranking) // 2)
-        good = np.array([standings.points[number] for number in ranking[:count]])
+    def suggest(self) -> Points:
+        """Points of the unit cube, [candidates, parameters], best first."""
+        if not self.knows_enough or self._random.random() < RANDOM_SHARE:
+            return self.anywhere()
+        good = self._good()
         # Running trials that have reported nothing count as bad: what is being tried need not be tried again.
-        unheard = standings.running.keys() - set(ranking)
-        rest = sorted({*ranking[count:], *standings.diverged, *unheard})[-MOST_BAD:]
-        bad = np.array([standings.points[number] for number in rest])
-        candidates = self._finite(self._around(good), standings, ranking)
+        unheard = self._standings.running.keys() - set(self._ranking)
+        rest = sorted({*self._ranking[len(good) :], *self._standings.diverged, *unheard})[-MOST_BAD:]
+        bad = self._points(rest)
+        candidates = self.finite(self.near_the_good())
         # Both densities hold one uniform share: far from everything known the score is that of chance, and not extreme.
         likely = (self._mass(candidates, good, _breadth(good, WIDENING)) + 1) / (len(good) + 1)
         unlikely = (self._mass(candidates, bad, _breadth(bad, 1.0)) + 1) / (len(bad) + 1)
-        best: Points = candidates[int(np.argmax(likely / unlikely))]
-        return best
+        best_first: Points = candidates[np.argsort(-likely / unlikely, kind="stable")]
+        return best_first
 
-    def _around(self, good: Points) -> Points:
+    def anywhere(self) -> Points:
+        """The trial's point of the Sobol sequence, then chance, on the safe side."""
+        known = self._known
+        sobol = sobol_point(known.study_seed, known.number, len(self._choices))
+        return self.finite(np.vstack([sobol, self._random.random((CANDIDATES, len(self._choices)))]))
+
+    def near_the_good(self) -> Points:
         """Candidates drawn from the density of the good."""
+        good = self._good()
         shape = (CANDIDATES, good.shape[1])
         start = good[self._random.integers(len(good), size=CANDIDATES)]
         moved = np.abs(start + self._random.normal(size=shape) * _breadth(good, WIDENING))
@@ -112,15 +96,23 @@ class ParzenSampler(BaseSampler):
         chosen: Points = np.where(elsewhere, anywhere, np.where(is_choice, start, moved))
         return chosen
 
-    def _finite(self, candidates: Points, standings: Standings, ranking: list[int]) -> Points:
+    def finite(self, candidates: Points) -> Points:
         """The candidates that lie nearer to trials with a value than to diverged ones; all, if none does."""
-        if not standings.diverged:
+        if not self._standings.diverged:
             return candidates
-        diverged = np.array([standings.points[number] for number in list(standings.diverged)[-MOST_BAD // 2 :]])
-        finite = np.array([standings.points[number] for number in sorted(ranking)[-MOST_BAD // 2 :]])
-        breadth = _breadth(np.concatenate([diverged, finite.reshape(-1, diverged.shape[1])]), 1.0)
-        safe = self._mass(candidates, diverged, breadth) <= self._mass(candidates, finite, breadth) + 1
+        diverged = self._points(sorted(self._standings.diverged)[-MOST_BAD // 2 :])
+        with_value = self._points(sorted(self._ranking)[-MOST_BAD // 2 :])
+        breadth = _breadth(np.concatenate([diverged, with_value]), 1.0)
+        safe = self._mass(candidates, diverged, breadth) <= self._mass(candidates, with_value, breadth) + 1
         return candidates[safe] if safe.any() else candidates
+
+    def _good(self) -> Points:
+        heard = len(self._ranking) + len(self._standings.diverged)
+        count = min(max(int(GOOD_SHARE * heard), FEWEST_GOOD), MOST_GOOD, len(self._ranking) // 2)
+        return self._points(self._ranking[:count])
+
+    def _points(self, numbers: Sequence[int]) -> Points:
+        return np.array([self._standings.points[number] for number in numbers]).reshape(-1, len(self._choices))
 
     def _mass(self, at: Points, points: Points, breadth: Points) -> Points:
         """Sum of the kernels around `points` at each row of `at`; the uniform density is 1."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import numpy as np
 import numpy.typing as npt
@@ -41,25 +42,35 @@ class Standings:
             for reached in self._at.values():
                 reached.pop(number, None)
 
-    def ranking(self, reduction_factor: float = 3.0) -> list[int]:
+    def heard(self) -> set[int]:
+        """Trials that have a value or diverged."""
+        return set(self.diverged).union(*self._at.values())
+
+    def ranking(self, reduction_factor: float = 3.0, among: Collection[int] | None = None) -> list[int]:
         """Trials that have a value, best first: the order that halving gives with all that is known now.
+
+        With `among`, as if these trials were all there are.
 
         Of those who reached a rung, the best 1/reduction_factor stand above the rest and are compared again at the
         next; a value at a later rung does not help a trial that was let through because it came early, when the
         others were bad. Those that the next rung has not seen (running, or stopped) stand below those that it has.
         Ties go to the older trial.
         """
-        ended = self._at.get(END, {})
-        contenders = sorted(set().union(*self._at.values()))
+        at = self._at
+        if among is not None:
+            few = {epoch: {one: values[one] for one in among if one in values} for epoch, values in at.items()}
+            at = {epoch: values for epoch, values in few.items() if values}
+        ended = at.get(END, {})
+        contenders = sorted(set().union(*at.values()))
         ranked: list[int] = []
-        for epoch in sorted(self._at):
+        for epoch in sorted(at):
             # One that ended of its own accord before this rung keeps the value it ended with.
-            values = {**ended, **self._at[epoch]}
+            values = {**ended, **at[epoch]}
             ranked = [number for number in contenders if number not in values] + ranked
             contenders = [
                 number for _, number in sorted((-values[number], number) for number in contenders if number in values)
             ]
             pass_on = math.ceil(len(contenders) / reduction_factor)
-            if epoch < max(self._at):
+            if epoch < max(at):
                 ranked, contenders = contenders[pass_on:] + ranked, contenders[:pass_on]
         return contenders + ranked

@@ -9,20 +9,15 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator import records
 from orchestrator.records import seed_of
-from orchestrator.search.samplers import SAMPLERS, Circumstances
+from orchestrator.search.samplers import SAMPLERS
 from orchestrator.search.standings import END, Standings
-from orchestrator.search.unit import to_unit
-from orchestrator.space import Choice, Float, Parameter, Space, is_active
+from orchestrator.search.suggestion import Circumstances
+from orchestrator.search.unit import distribution_of, to_unit
+from orchestrator.space import Space, is_active
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -67,18 +62,29 @@ class Study:
     Trials are numbered from 0 in the order in which they were asked; `seed` names the study's randomness.
     """
 
-    def __init__(self, space: Space, direction: str, sampler: str, startup_trials: int, seed: int) -> None:
-        self._space, self._seed, self._startup = space, seed, startup_trials
+    def __init__(
+        self, space: Space, direction: str, sampler: str, startup_trials: int, seed: int, grid_points: int = 1
+    ) -> None:
+        self._space, self._seed, self._startup, self._grid_points = space, seed, startup_trials, grid_points
         self._make = SAMPLERS[sampler]
-        self._distributions = {name: _distribution(one) for name, one in space.parameters.items()}
+        self._distributions = {name: distribution_of(one) for name, one in space.parameters.items()}
         self._standings = Standings(direction)
+        self._kept: dict[str, Any] = {}
         plain = optuna.create_study(direction="maximize" if direction == "max" else "minimize")
         self._study = _Shown(plain.study_name, plain._storage, sampler=self._sampler(0))
         self._study.standings = self._standings
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         circumstances = Circumstances(
-            seed_of(self._seed, number), self._seed, number, self._startup, self._distributions, self._standings
+            seed_of(self._seed, number),
+            self._seed,
+            number,
+            self._startup,
+            self._grid_points,
+            self._space,
+            self._distributions,
+            self._standings,
+            self._kept,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -135,13 +141,3 @@ class Study:
 
     def _id(self, number: int) -> int:
         return int(self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number))
-
-
-def _distribution(parameter: Parameter) -> BaseDistribution:
-    if isinstance(parameter, Choice):
-        return CategoricalDistribution(parameter.values)
-    if isinstance(parameter, Float):
-        return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
-    # Optuna warns where the last stride does not end on `high`.
-    high = parameter.high - (parameter.high - parameter.low) % parameter.step
-    return IntDistribution(parameter.low, high, log=parameter.log, step=parameter.step)

@@ -7,6 +7,19 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from orchestrator.space import Choice, Float, Parameter
+
+
+def distribution_of(parameter: Parameter) -> BaseDistribution:
+    """A parameter's range as Optuna has it."""
+    if isinstance(parameter, Choice):
+        return CategoricalDistribution(parameter.values)
+    if isinstance(parameter, Float):
+        return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+    # Optuna warns where the last stride does not end on `high`.
+    high = parameter.high - (parameter.high - parameter.low) % parameter.step
+    return IntDistribution(parameter.low, high, log=parameter.log, step=parameter.step)
+
 
 def from_unit(distribution: BaseDistribution, point: float) -> Any:
     """The value at `point` in [0, 1]; whole numbers and choices each own an interval of the same width.
