@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 # Room → floor; a room imports from floors below its own.
 FLOORS = {
-    **dict.fromkeys(("__init__", "errors", "documents"), 0),
+    **dict.fromkeys(("__init__", "errors", "documents", "tokens"), 0),
     **dict.fromkeys(("models", "tasks", "data", "space", "records"), 1),
     **dict.fromkeys(("training", "search", "journal", "history", "spec"), 2),
     **dict.fromkeys(("engine", "plan", "ray", "tracking", "report", "progress", "status", "export"), 3),
@@ -32,6 +32,7 @@ HOMES = {
     "pydantic": {"spec"},
     "sqlite3": {"journal"},
     "optuna": {"search"},
+    "cmaes": {"search"},
     "ray": {"ray"},
     "mlflow": {"tracking"},
     "dvc": {"tracking"},

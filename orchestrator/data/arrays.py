@@ -31,6 +31,9 @@ class Prepared:
     features: tuple[str, ...] = ()
     window: tuple[int, int] | None = None
     dropped_rows: int = 0
+    vocabulary: tuple[str, ...] = ()
+    target_vocabulary: tuple[str, ...] = ()
+    padded: bool = False
 
 
 def arrange(dataset: Dataset, raw: Raw) -> Prepared:
@@ -41,12 +44,14 @@ def arrange(dataset: Dataset, raw: Raw) -> Prepared:
     check_alike(dataset.name, parts)
     if dataset.past:
         return _windows(dataset, raw)
-    targets, classes = _targets(dataset, parts)
+    known = [part.targets for part in parts if part.targets is not None]
+    targets, classes = encode_targets(dataset, known, parts[0].classes)
     if dataset.task == "classification":
         check_classes(dataset.name, targets[0], classes, splits=4 - len(parts))
-    validation, test = _counts(dataset, len(targets[0]), published=raw.test is not None)
+    validation, test = split_counts(dataset, len(targets[0]), published=raw.test is not None)
     rows = order.split(order.strata(targets[0], dataset.task), validation, test)
     inputs, features, categories = _encode(parts, rows["train"])
+    inputs = [_padded(values, part) for values, part in zip(inputs, parts, strict=True)]
     arrays = {}
     for split, chosen in rows.items():
         arrays[f"{split}_inputs"], arrays[f"{split}_targets"] = inputs[0][chosen], targets[0][chosen]
@@ -65,19 +70,30 @@ def arrange(dataset: Dataset, raw: Raw) -> Prepared:
         normalization=normalization,
         features=features,
         dropped_rows=raw.dropped_rows,
+        padded=raw.lengths is not None,
     )
+
+
+def _padded(values: NDArray[Any], part: Raw) -> NDArray[Any]:
+    """Sequences [n, time, features] with NaN for the steps after each one's end."""
+    if part.lengths is None:
+        return values
+    after = np.arange(values.shape[1]) >= part.lengths[:, np.newaxis]
+    return np.where(after[:, :, np.newaxis], values.dtype.type(np.nan), values)
 
 
 def statistics(name: str, values: NDArray[Any], untouched: Sequence[int] = ()) -> dict[str, list[float]]:
     """Mean and standard deviation per channel ([n, channels, height, width]) or per last axis.
 
     Sums are exact, so that they come out the same on every machine. A constant has scale 1; columns
-    `untouched` are left as they are. UserError where the numbers are too large to be squared.
+    `untouched` are left as they are, and NaN, which is padding, is passed over. UserError where the numbers are
+    too large to be squared.
     """
     columns = np.moveaxis(values, 1 if values.ndim == 4 else -1, 0)
     mean, scale = [], []
     for index, column in enumerate(columns):
-        average, deviation = (0.0, 1.0) if index in untouched else _moments(column.ravel())
+        column = column[~np.isnan(column)] if column.dtype.kind == "f" else column.ravel()
+        average, deviation = (0.0, 1.0) if index in untouched else _moments(column)
         if not math.isfinite(deviation):
             raise UserError(f"{name}: the values of input {index} are too large to be standardized")
         mean.append(average)
@@ -106,7 +122,7 @@ def _moments(values: NDArray[Any]) -> tuple[float, float]:
         return 0.0, math.inf
 
 
-def _counts(dataset: Dataset, rows: int, published: bool) -> tuple[int, int]:
+def split_counts(dataset: Dataset, rows: int, published: bool) -> tuple[int, int]:
     """How many rows go to validation and test; UserError where train would have none."""
 
     def count(share: float | int) -> int:
@@ -121,9 +137,10 @@ def _counts(dataset: Dataset, rows: int, published: bool) -> tuple[int, int]:
     return validation, test
 
 
-def _targets(dataset: Dataset, parts: Sequence[Raw]) -> tuple[list[NDArray[Any]], tuple[str, ...]]:
-    """Class numbers [n] int64 with the classes' names, or numbers [n, outputs] and no names."""
-    found = [part.targets for part in parts if part.targets is not None]
+def encode_targets(
+    dataset: Dataset, found: Sequence[NDArray[Any]], classes: tuple[str, ...]
+) -> tuple[list[NDArray[Any]], tuple[str, ...]]:
+    """Class numbers [n] int64 with the classes' names, or numbers [n, outputs] and no names; of train, then test."""
     if dataset.task == "regression":
         for values in found:
             if values.dtype.kind not in "fiub":
@@ -134,7 +151,7 @@ def _targets(dataset: Dataset, parts: Sequence[Raw]) -> tuple[list[NDArray[Any]]
         return [_lossless(values.reshape(len(values), -1)) for values in found], ()
     found = [_labels(dataset.name, values) for values in found]
     labels, numbers = np.unique(found[0], return_inverse=True)
-    names = dataset.classes or parts[0].classes or tuple(str(label) for label in labels)
+    names = dataset.classes or classes or tuple(str(label) for label in labels)
     if len(names) != len(labels):
         raise UserError(
             f"{dataset.name}: `classes` names {len(names)}, but the target holds {len(labels)} "
@@ -219,7 +236,7 @@ def _windows(dataset: Dataset, raw: Raw) -> Prepared:
     else:
         series = raw.inputs
     rows, span = len(series), dataset.past + dataset.ahead
-    validation, test = _counts(dataset, rows, published=False)
+    validation, test = split_counts(dataset, rows, published=False)
     train = dataset.train or rows - validation - test
     # The first target of validation and test follows the last row before them, so their inputs reach back
     # `past` rows (the convention of Informer, Zhou et al. 2021, and of all who compare with it).

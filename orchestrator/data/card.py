@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import UserError
+from orchestrator.tokens import Tokens
 
-TASKS = ("classification", "regression")
+TASKS = ("classification", "regression", "language_modelling", "transduction")
 SPLITS = ("train", "validation", "test")
 FILE = "card.json"
 
@@ -24,6 +25,12 @@ class Card:
     `target_mean` and `target_scale`. `window` is (past, ahead) in time steps where samples are windows of a
     series, else None; target column j then belongs to channel j % channels. `recipe` is a hash of how the
     arrays were made.
+
+    Text is token ids, in arrays [n, time], with `input_shape` (time, size of the vocabulary) as `tokens.Tokens`.
+    `vocabulary` is what each id stands for, `target_vocabulary` where targets are of other tokens; both begin with
+    `tokens.SPECIAL`. `padded` says that samples are of different length and filled up at the end: with the id 0, or
+    with steps of NaN in the arrays, which `load` makes zeros. For language_modelling the targets are the inputs one
+    token on; for transduction they are between <begin> and <end>, padded to the inputs' length + 2.
     """
 
     name: str
@@ -40,6 +47,9 @@ class Card:
     window: tuple[int, int] | None = None
     dropped_rows: int = 0
     recipe: str = ""
+    vocabulary: tuple[str, ...] = ()
+    target_vocabulary: tuple[str, ...] = ()
+    padded: bool = False
 
     def write(self, folder: Path) -> None:
         """Write `folder/card.json`."""
@@ -63,10 +73,12 @@ class Card:
         except ValueError as error:
             raise UserError(f"{path}: not a card, {error}; delete the folder and prepare it again") from None
         known = {field.name for field in fields(cls)}
-        required = known - {"features", "window", "dropped_rows", "recipe"}
+        required = known - {"features", "window", "dropped_rows", "recipe", "vocabulary", "target_vocabulary", "padded"}
         if not isinstance(values, dict) or set(values) - known or required - set(values):
             raise UserError(f"{path}: not a card of this version; delete the folder and prepare it again")
-        for key in ("input_shape", "classes", "features", "window"):
+        for key in ("input_shape", "classes", "features", "window", "vocabulary", "target_vocabulary"):
             if values.get(key) is not None:
                 values[key] = tuple(values[key])
+        if values.get("vocabulary"):
+            values["input_shape"] = Tokens(*values["input_shape"])
         return cls(**values)

@@ -12,13 +12,15 @@ class File:
 
     `url` "sklearn:NAME" is the function `sklearn.datasets.NAME`, whose sha256 is taken over the arrays that
     it returns. An empty url is a file of the user's own, an empty sha256 that of its bytes when it is
-    prepared.
+    prepared. `members` is for archives that are packed anew for each download: a suffix such as ".wav", and the
+    sha256 is that of the list of these members' own (see `download.digest`).
     """
 
     name: str
     url: str
     sha256: str
     bytes: int = 0
+    members: str = ""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Dataset:
     `reader` is a key of `formats.READERS`. `validation` and `test` are shares of the rows (below 1) or row
     counts; `test` is not used where a test split is published or given. `past` and `ahead` (time steps)
     make it a forecasting set: the rows are one series in time order, a sample is a window of it, and the
-    split is chronological, from the first row on, with `train` rows (0: what the other two leave).
+    split is chronological, from the first row on, with `train` rows (0: what the other two leave). `length` is
+    that of a sample of text or sound, in tokens or frames: longer ones are cut, shorter ones padded.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Dataset:
     train: int = 0
     past: int = 0
     ahead: int = 0
+    length: int = 0
 
 
 def nearest(word: str, valid: Iterable[str]) -> str:
@@ -77,6 +81,10 @@ _ADBENCH = (
     "3dac8221081e190f157d78e93bfa8867f90d0965/adbench/datasets/Classical/"
 )
 _ETT = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/1d16c8f4f943005d613b5bc962e9eeb06058cf07/ETT-small/"
+_BANKING = (
+    "https://raw.githubusercontent.com/PolyAI-LDN/task-specific-datasets/"
+    "57ec275d8078af65b7731c2a98be812d844a6d6b/banking_data/"
+)
 
 
 def _file(folder: str, name: str, sha256: str, size: int) -> File:
@@ -195,6 +203,82 @@ _DATASETS = (
         test=4 * 30 * 24,
         past=96,
         ahead=96,
+    ),
+    Dataset(
+        name="fsdd",
+        task="classification",
+        reader="spoken_digits",
+        files=(
+            # The repository at that commit; an archive of it is packed anew for each download.
+            File(
+                "free-spoken-digit-dataset-recordings.tar.gz",
+                "https://codeload.github.com/Jakobovski/free-spoken-digit-dataset/tar.gz/"
+                "26eb9aaf76e81b692f806f9140c2d2777410d7a1",
+                "04e1baae96c6a26e39c623f2b01d0182ddae627ba0ac02a3cdc17ba2af99fd9b",
+                members=".wav",
+            ),
+        ),
+        licence="CC BY-SA 4.0 (Free Spoken Digit Dataset)",
+        length=64,  # frames of 16 ms: 1.04 s, which all but one in two hundred recordings fit into
+        validation=300,  # of the official 2,700 for training; the official 300 are the test split
+    ),
+    Dataset(
+        name="banking77",
+        task="classification",
+        reader="texts",
+        files=(
+            _file(
+                _BANKING,
+                "train.csv",
+                "b06e26ac675513959a63135f11b94ea7786ed02da65db93a5650d8838cbc664b",
+                839_073,
+            ),
+            _file(
+                _BANKING,
+                "test.csv",
+                "d12d6e3bc4c3103966ae786dc435913c0c563dfa328f5a3646d0e62cfeeb474d",
+                239_961,
+            ),
+        ),
+        licence="CC BY 4.0 (PolyAI)",
+        length=64,  # words and signs; 13 on average, one text in seven hundred has more than 64
+        validation=1_000,  # of the official 10,003 for training; the official 3,080 are the test split
+    ),
+    Dataset(
+        name="tiny_shakespeare",
+        task="language_modelling",
+        reader="characters",
+        files=(
+            _file(
+                "https://raw.githubusercontent.com/karpathy/char-rnn/"
+                "6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e/data/tinyshakespeare/",
+                "input.txt",
+                "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+                1_115_394,
+            ),
+        ),
+        licence="public domain; the repository says MIT (Karpathy, char-rnn)",
+        length=128,
+        # nanoGPT trains on the same first 90 % and validates on the rest, of which this keeps half for the test.
+        validation=0.05,
+        test=0.05,
+    ),
+    Dataset(
+        name="cmudict",
+        task="transduction",
+        reader="pronunciations",
+        files=(
+            _file(
+                "https://raw.githubusercontent.com/cmusphinx/cmudict/0f8072f814306c5ee4fbf992ed853601b12c01f9/",
+                "cmudict.dict",
+                "81917843c7f44ce2b094ac63873c2c7a4cf802040792c455ba3ca406891c3d22",
+                3_618_488,
+            ),
+        ),
+        licence="BSD-2-Clause (Carnegie Mellon University)",
+        length=28,  # the longest word has 28 letters, the longest pronunciation 28 sounds
+        validation=0.025,
+        test=0.05,
     ),
 )
 

@@ -7,7 +7,9 @@ reads proxies and redirects as users expect; it is installed with MLflow in any 
 import hashlib
 import os
 import shutil
+import tarfile
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +62,26 @@ def sha256(path: Path) -> str:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
 
+def digest(file: File, path: Path) -> str:
+    """The sha256 that `file.sha256` speaks of: of the bytes, or for an archive of `members` that of their list.
+
+    The list is what the tool sha256sum writes of the unpacked members: "<sha256>  <folder>/<name>" a line, sorted.
+    """
+    if not file.members:
+        return sha256(path)
+    lines = []
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                content = archive.extractfile(member) if member.name.endswith(file.members) else None
+                if content is not None:
+                    name = "/".join(member.name.split("/")[-2:])
+                    lines.append(f"{hashlib.sha256(content.read()).hexdigest()}  {name}\n")
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        return f"unknown, the archive is damaged ({_short(error)})"
+    return hashlib.sha256("".join(sorted(lines, key=lambda line: line.split()[1])).encode()).hexdigest()
+
+
 def fetch(dataset: Dataset, folder: Path, progress: Progress | None = None) -> dict[str, Path]:
     """The paths of a data set's files, downloaded into `folder` (or copied from the mirror) where they have to be.
 
@@ -82,7 +104,7 @@ def _silent(name: str, done: int, total: int) -> None:
 
 def _bring(dataset: Dataset, file: File, path: Path, progress: Progress) -> None:
     if path.is_file():
-        if sha256(path) == file.sha256:
+        if digest(file, path) == file.sha256:
             return
         path.unlink()  # damaged since: bring it again
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +130,7 @@ def _bring(dataset: Dataset, file: File, path: Path, progress: Progress) -> None
 
 
 def _verify(file: File, part: Path, where: str) -> None:
-    found = sha256(part)
+    found = digest(file, part)
     if found != file.sha256:
         part.unlink()
         raise UserError(

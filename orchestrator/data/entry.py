@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.data.card import TASKS
 from orchestrator.data.catalog import CATALOG, Dataset, File, nearest
 from orchestrator.errors import UserError
 
 FORMATS = {".csv": "csv", ".csv.gz": "csv", ".tsv": "csv", ".parquet": "parquet", ".npz": "npz"}
 
 _TABLES = ("csv", "parquet")
+_TASKS = ("classification", "regression")  # what can be made of these formats
 
 # Each key an entry may have, with the formats that it says something about.
 KEYS: dict[str, tuple[str, ...]] = {
@@ -66,7 +66,7 @@ def from_entry(entry: Mapping[str, Any], folder: Path) -> Dataset:
         reader=reader,
         files=files,
         own=own,
-        task=given.one_of("task", TASKS, "regression" if "past" in entry else None),
+        task=given.one_of("task", _TASKS, "regression" if "past" in entry else None),
         licence=given.text("licence", "not stated"),
         target=given.texts("target"),
         inputs=given.text("inputs", ""),

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.data.catalog import Dataset, nearest
-from orchestrator.data.raw import Raw
+from orchestrator.data.corpora import read_characters, read_pronunciations, read_texts
+from orchestrator.data.raw import Raw, Text
+from orchestrator.data.sound import read_spoken_digits
 from orchestrator.data.tables import raw_table
 from orchestrator.errors import UserError
 
@@ -217,10 +219,14 @@ def _expect(path: Path, signature: bytes | None, what: str) -> None:
     raise UserError(f"{path}: is not {what} but {is_what}; correct the file, or name its true format with `format`")
 
 
-READERS: dict[str, Callable[[Dataset, Mapping[str, Path]], Raw]] = {
+READERS: dict[str, Callable[[Dataset, Mapping[str, Path]], Raw | Text]] = {
     "sklearn": read_sklearn,
     "idx": read_idx,
     "npz": read_npz,
     "csv": read_csv,
     "parquet": read_parquet,
+    "texts": read_texts,
+    "characters": read_characters,
+    "pronunciations": read_pronunciations,
+    "spoken_digits": read_spoken_digits,
 }

@@ -19,6 +19,8 @@ BLOCK = 1 << 22  # values normalized at a time, so that float64 arrays need no s
 class Split:
     """`inputs` [n, *input_shape] float32; `targets` [n] int64 of classes, else [n, outputs] standardized float32.
 
+    Text has inputs [n, time] int64, and targets [n, time] int64 in language_modelling, [n, time + 2] in transduction.
+    Sequences of different length end in padding: tokens of id 0, or steps [features] of zeros.
     Windows of a series are overlapping views of it: read them, never write into them.
     """
 
@@ -75,13 +77,26 @@ def _rows(card: Card, fraction: float) -> int:
 
 def _read_rows(folder: Path, card: Card, split: str, rows: int, device: torch.device | str) -> Split:
     size, scaling = card.sizes[split], card.normalization
-    inputs = _open(folder, f"{split}_inputs", (size, *card.input_shape))
-    if card.classes:
+    if card.vocabulary:
+        inputs = _whole(_open(folder, f"{split}_inputs", (size, card.input_shape[0]), "u")[:rows])
+    else:
+        numbers = _open(folder, f"{split}_inputs", (size, *card.input_shape))[:rows]
+        inputs = _normalized(numbers, scaling["mean"], scaling["scale"])
+        if card.padded:
+            inputs.nan_to_num_(nan=0.0)
+    if card.vocabulary and not card.classes:
+        length = card.input_shape[0] + (2 if card.target_vocabulary else 0)
+        targets = _whole(_open(folder, f"{split}_targets", (size, length), "u")[:rows])
+    elif card.classes:
         targets = torch.from_numpy(np.array(_open(folder, f"{split}_targets", (size,), "i")[:rows]))
     else:
         numbers = _open(folder, f"{split}_targets", (size, card.outputs))[:rows]
         targets = _normalized(numbers, scaling["target_mean"], scaling["target_scale"])
-    return Split(_normalized(inputs[:rows], scaling["mean"], scaling["scale"]).to(device), targets.to(device))
+    return Split(inputs.to(device), targets.to(device))
+
+
+def _whole(ids: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(ids.astype(np.int64))
 
 
 def _read_windows(folder: Path, card: Card, split: str, rows: int, device: torch.device | str) -> Split:

@@ -18,6 +18,8 @@ from orchestrator.data.card import SPLITS, Card
 from orchestrator.data.catalog import Dataset
 from orchestrator.data.download import Progress, fetch, source_hashes
 from orchestrator.data.formats import READERS
+from orchestrator.data.raw import Text
+from orchestrator.data.text import arrange_text
 from orchestrator.errors import UserError
 
 VERSION = 1  # of what is made from the same files: raise it when the arrays would come out differently
@@ -41,7 +43,8 @@ def prepare(dataset: Dataset, root: Path, progress: Progress | None = None) -> P
         return folder
     with _writable(Path(root)):
         paths = fetch(dataset, Path(root) / "raw" / dataset.name, progress)
-    made = arrange(dataset, READERS[dataset.reader](dataset, paths))
+    raw = READERS[dataset.reader](dataset, paths)
+    made = arrange_text(dataset, raw) if isinstance(raw, Text) else arrange(dataset, raw)
     card = Card(
         name=dataset.name,
         task=dataset.task,
@@ -57,6 +60,9 @@ def prepare(dataset: Dataset, root: Path, progress: Progress | None = None) -> P
         window=made.window,
         dropped_rows=made.dropped_rows,
         recipe=recipe,
+        vocabulary=made.vocabulary,
+        target_vocabulary=made.target_vocabulary,
+        padded=made.padded,
     )
     with _writable(Path(root)):
         _write(folder, made, card)

@@ -1,5 +1,6 @@
 """What readers of all formats return."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,8 @@ Columns = dict[str, NDArray[Any]]  # name -> [rows], numbers or text
 class Raw:
     """What a reader returns. `inputs` is an array [rows, ...], or named columns where some may be text.
     `targets` is [rows] or [rows, outputs], None for a forecasting set, whose columns are its targets.
-    `test` is the test split where one is published."""
+    `test` is the test split where one is published. `lengths` [rows] says how many steps of each sequence
+    [time, features] are its own, where the rest is padding."""
 
     inputs: NDArray[Any] | Columns
     targets: NDArray[Any] | None
@@ -20,3 +22,18 @@ class Raw:
     classes: tuple[str, ...] = ()
     dropped_rows: int = 0
     test: "Raw | None" = None
+    lengths: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Text:
+    """What a reader of text returns: each sample as the words that tokens are made of (or characters, sounds).
+
+    `targets` is [rows] of labels, or for each row the words to come out, None for a language model, whose one
+    sample is the whole text. `test` is the test split where one is published.
+    """
+
+    samples: Sequence[Sequence[str]]
+    targets: NDArray[Any] | Sequence[Sequence[str]] | None = None
+    dropped_rows: int = 0
+    test: "Text | None" = None
