@@ -19,7 +19,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from orchestrator import journal, records
@@ -39,6 +39,8 @@ WRITE_SECONDS = 2.0  # between writes to MLflow: the longer, the more a batch ho
 LONGEST_PAUSE_SECONDS = 30.0  # between attempts to reach a tracker that is down
 LAST_PAUSE_SECONDS = 5.0  # the same, when somebody may be waiting
 GIVE_UP_SECONDS = 120.0  # of attempts after the sweep is over
+LAST_CHANCE_SECONDS = 5.0  # the same, where the tracker was down already
+TRIALS_A_BATCH = 256  # written together: others who write wait that long, half a second
 FAILURES_IN_A_ROW = 3  # of trials, before the rest is left for the next attempt
 
 _log = logging.getLogger("orchestrator.tracking")
@@ -94,14 +96,19 @@ def sync(run_dir: Path, seconds: float = 30.0) -> None:
 
 
 class Mirror:
-    """Reads the journal and writes MLflow. After an error make a new one: it starts from what MLflow holds."""
+    """Reads the journal and writes MLflow. After an error, `forget`: it then starts from what MLflow holds."""
 
     def __init__(self, run_dir: Path) -> None:
         self._run_dir = run_dir.absolute()
-        self._journal = journal.Reader(run_dir)
+        self._runs: Runs | None = None
+        # What MLflow has is not kept here: after an error the journal is read again.
+        self._wrote = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._journal = journal.Reader(self._run_dir)
         self._reading = Reading.new()
         self._changed: dict[str, None] = {}
-        self._runs: Runs | None = None
         self._told_parent: tuple[str | None, int] | None = None
         self.read()
 
@@ -133,37 +140,59 @@ class Mirror:
         if not history.plan:
             return
         if self._runs is None:
-            client = store.connect(self._run_dir.parent)
-            self._runs = Runs(client, self._reading, store.artifact_location(self._run_dir.parent), self._run_dir)
+            self._runs = self._open()
+            self._wrote = True
         leaving = leaving or history.closed is not None
         if leaving:
             self._changed |= {name: None for name, told in history.trials.items() if told.status == records.RUNNING}
-        errors: list[Exception] = []
-        in_a_row = 0
-        for name in list(self._changed):
-            told = history.trials[name]
-            try:
-                self._write_trial(self._runs, told, leaving)
-                del self._changed[name]
-                in_a_row = 0
-            except Exception as error:
-                errors.append(error)
-                in_a_row += 1
-                if in_a_row == FAILURES_IN_A_ROW:
-                    break
-        if errors:
-            raise errors[0]
+        names = list(self._changed)
+        for first in range(0, len(names), TRIALS_A_BATCH):
+            if errors := self._write_trials(self._runs, names[first : first + TRIALS_A_BATCH], leaving):
+                raise errors[0]
         state = history.closed or ("interrupted" if leaving else None)
         if self._told_parent != (state, self.closed):
             self._runs.write_parent(state)
             self._told_parent = (state, self.closed)
 
-    def _write_trial(self, runs: Runs, told: TrialHistory, leaving: bool) -> None:
-        status = records.ASKED if leaving and told.status == records.RUNNING else told.status
-        if runs.is_behind(told, status):
-            runs.write_trial(told, status)
+    def _open(self) -> Runs:
+        """MLflow, asked first: nothing is read again for a tracker that does not answer."""
+        client = store.connect(self._run_dir.parent)
+        client.search_experiments(max_results=1)
+        if self._wrote:
+            self._journal.close()
+            self._begin()
+        return Runs(client, self._reading, self._run_dir)
+
+    def _write_trials(self, runs: Runs, names: Sequence[str], leaving: bool) -> list[Exception]:
+        """All at once; where that fails, one after another: what can be written is. Returns what went wrong."""
+        trials = [self._with_status(name, leaving) for name in names]
+        try:
+            runs.write([one for one in trials if runs.is_behind(*one)])
+        except Exception as error:
+            errors, in_a_row = [error], 0
+            for name in names if len(names) > 1 else ():
+                wrong = self._write_trials(runs, [name], leaving)
+                errors += wrong
+                in_a_row = in_a_row + 1 if wrong else 0
+                if in_a_row == FAILURES_IN_A_ROW:
+                    break
+            return errors
+        for name in names:
+            del self._changed[name]
+        return []
+
+    def _with_status(self, name: str, leaving: bool) -> tuple[TrialHistory, str]:
+        told = self._reading.history.trials[name]
+        return told, records.ASKED if leaving and told.status == records.RUNNING else told.status
+
+    def forget(self) -> None:
+        """What MLflow is thought to hold: look it up before the next write."""
+        if self._runs is not None:
+            self._runs.close()
+        self._runs = None
 
     def close(self) -> None:
+        self.forget()
         self._journal.close()
 
 
@@ -172,7 +201,11 @@ def follow(run_dir: Path, is_over: Callable[[], bool]) -> bool:
 
     Errors are logged, one line each time they change, and the attempt is made again after a while.
     """
-    mirror = Mirror(run_dir)
+    with contextlib.closing(Mirror(run_dir)) as mirror:
+        return _follow(mirror, run_dir, is_over)
+
+
+def _follow(mirror: Mirror, run_dir: Path, is_over: Callable[[], bool]) -> bool:
     closed_before = mirror.closed
     trouble, pause, next_write, give_up = "", 1.0, 0.0, math.inf
     while time.monotonic() < give_up:
@@ -181,7 +214,8 @@ def follow(run_dir: Path, is_over: Callable[[], bool]) -> bool:
         mirror.read()
         last = leaving or mirror.closed > closed_before
         if last and give_up == math.inf:
-            give_up = time.monotonic() + GIVE_UP_SECONDS
+            # Somebody may be waiting for us: not long for a tracker that was down before.
+            give_up = time.monotonic() + (LAST_CHANCE_SECONDS if trouble else GIVE_UP_SECONDS)
             next_write, pause = 0.0, 1.0
         if time.monotonic() < next_write:
             time.sleep(LOOK_SECONDS)
@@ -193,8 +227,7 @@ def follow(run_dir: Path, is_over: Callable[[], bool]) -> bool:
             if said != trouble:
                 _log.warning("MLflow can't be written to, trying on (%s)", said)
             trouble = said
-            mirror.close()
-            mirror = Mirror(run_dir)
+            mirror.forget()
             next_write = time.monotonic() + pause
             pause = min(2 * pause, LAST_PAUSE_SECONDS if last else LONGEST_PAUSE_SECONDS)
             continue
@@ -202,7 +235,6 @@ def follow(run_dir: Path, is_over: Callable[[], bool]) -> bool:
             _log.warning("MLflow answers again")
         trouble, pause, next_write = "", 1.0, time.monotonic() + WRITE_SECONDS
         if last:
-            mirror.close()
             return True
     _log.error("gave up; to write the rest: python -m orchestrator.tracking.mirror %s", run_dir)
     return False

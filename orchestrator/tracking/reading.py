@@ -36,15 +36,17 @@ class Point(NamedTuple):
 
 @dataclass
 class Reading:
-    """A history that also remembers when each epoch was reported, and the sweep's summary at each close."""
+    """A history that also remembers when each epoch was reported, what came out at each end of a trial (one that is
+    retried has several), and the sweep's summary at each close."""
 
     history: History
     times: dict[str, list[float]]
+    finals: dict[str, list[Point]]
     summaries: list[Point]
 
     @classmethod
     def new(cls) -> Reading:
-        return cls(History(), {}, [])
+        return cls(History(), {}, {}, [])
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> Reading:
@@ -57,6 +59,8 @@ class Reading:
         self.history.apply(event)
         if event.kind == "reported" and event.trial:
             self.times.setdefault(event.trial, []).append(event.time)
+        elif event.kind == "ended" and event.trial:
+            self.finals.setdefault(event.trial, []).extend(_final(self.history.trials[event.trial], event.time))
         elif event.kind == "closed":
             self.summaries += _summary(self.history, event.time)
 
@@ -86,15 +90,8 @@ class Reading:
         return [_epoch(row, at) for row, at in zip(told.reports[since:], times[since:], strict=True)]
 
     def final_points(self, told: TrialHistory) -> list[Point]:
-        """Best value, its epoch, and the test metrics of a trial that has ended."""
-        if told.ended is None:
-            return []
-        values: dict[str, Any] = {**told.test}
-        if told.value is not None:
-            values |= {"best_value": told.value, "best_epoch": told.best_epoch}
-        at = _milliseconds(told.ended)
-        step = told.best_epoch or 0
-        return [Point(key, float(value), at, step) for key, value in values.items() if _is_number(value)]
+        """Best value, its epoch, and the test metrics, of each end that a trial has had."""
+        return self.finals.get(told.trial.id, [])
 
     def params(self, told: TrialHistory) -> dict[str, str]:
         """Hyperparameters, and what the trial is."""
@@ -130,7 +127,8 @@ class Reading:
             "orchestrator.worker": told.worker,
             "orchestrator.reason": told.reason[-LONGEST_TAG:],
         }
-        return {key: value for key, value in tags.items() if value}
+        # Of a second end, an empty reason takes the place of the first one's.
+        return {key: value for key, value in tags.items() if value or told.attempts > 1}
 
     def epochs(self, told: TrialHistory) -> int:
         return len(self.times.get(told.trial.id, ()))
@@ -165,6 +163,14 @@ def _summary(history: History, at: float) -> list[Point]:
         values["best_value"] = best.value
     step = len(history.sessions)
     return [Point(key, float(value), _milliseconds(at), step) for key, value in values.items()]
+
+
+def _final(told: TrialHistory, at: float) -> list[Point]:
+    values: dict[str, Any] = {**told.test}
+    if told.value is not None:
+        values |= {"best_value": told.value, "best_epoch": told.best_epoch}
+    step = told.best_epoch or 0
+    return [Point(key, float(value), _milliseconds(at), step) for key, value in values.items() if _is_number(value)]
 
 
 def _epoch(row: Mapping[str, Any], at: float) -> list[Point]:

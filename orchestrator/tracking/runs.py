@@ -3,28 +3,34 @@
 A run is found by its tags `orchestrator.run` and `orchestrator.trial`, which it has from its creation. Its status is
 written last, so a child that has ended in MLflow has everything; any other is written again from its first epoch,
 which changes nothing that is there (a point's time is its event's).
+
+Trials go into a SQLite store many at once (`tables`); finalists' models, the sweep's own run, and everything where
+MLflow is a server, through MLflow's client.
 """
 
 from __future__ import annotations
 
 import json
 import tempfile
+import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import records
 from orchestrator.history import TrialHistory, cell_rows
-from orchestrator.tracking import models
+from orchestrator.tracking import models, store, tables
 from orchestrator.tracking.reading import EPOCHS_TAG, RUN_TAG, STATUS, STATUS_TAG, TRIAL_TAG, Point, Reading
+from orchestrator.tracking.tables import Entry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Experiment, Run
 
 # MLflow's own limits on one `log_batch`.
 METRICS_A_BATCH, PARAMS_A_BATCH = 1000, 100
+PARENT_TAG = "mlflow.parentRunId"
 TERMINAL = ("FINISHED", "FAILED", "KILLED")
 # What takes the place of a report's numbers once they are in MLflow: a mirror of 10,000 trials stays small.
 _WRITTEN: dict[str, Any] = {}
@@ -32,26 +38,31 @@ _WRITTEN: dict[str, Any] = {}
 
 @dataclass
 class _Child:
-    """What MLflow is known to hold of a trial."""
+    """What MLflow is known to hold of a trial: its epochs, points of its ends, and the time of its end."""
 
     run_id: str
     status: str = ""
     epochs: int = 0
+    finals: int = 0
+    ended: int | None = None
 
 
 class Runs:
-    """Writes what `reading` says into MLflow. After an error throw it away and make another: it looks up what is there.
+    """Writes what `reading` says into MLflow; after an error make another: it looks up what is there."""
 
-    `artifacts` is where a new experiment's artifacts go; None leaves it to the server.
-    """
-
-    def __init__(self, client: MlflowClient, reading: Reading, artifacts: str | None, run_dir: Path) -> None:
+    def __init__(self, client: MlflowClient, reading: Reading, run_dir: Path) -> None:
         self._client, self._reading, self._run_dir = client, reading, run_dir
-        self._experiment = _experiment(client, reading.experiment, artifacts)
+        experiment = _experiment(client, reading.experiment, store.artifact_location(run_dir.parent))
+        self._experiment = str(experiment.experiment_id)
+        self._tables = tables.at(store.address(run_dir.parent), self._experiment, experiment.artifact_location)
         self._children: dict[str, _Child] = {}
         self._summaries = 0
         self.parent = self._look_up()
         self._describe()
+
+    def close(self) -> None:
+        if self._tables:
+            self._tables.close()
 
     # ---- the sweep -------------------------------------------------------------------------------------------
 
@@ -116,47 +127,92 @@ class Runs:
                     Path(folder, f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
             self._client.log_artifacts(self.parent, folder)
 
-    # ---- a trial ---------------------------------------------------------------------------------------------
+    # ---- trials ----------------------------------------------------------------------------------------------
 
     def is_behind(self, told: TrialHistory, status: str) -> bool:
         child = self._children.get(told.trial.id)
-        return child is None or child.status != status or child.epochs < self._reading.epochs(told)
+        if child is None or child.status != status or child.epochs < self._reading.epochs(told):
+            return True
+        return status in records.ENDED and child.ended != _end(told)
 
-    def write_trial(self, told: TrialHistory, status: str) -> None:
-        """Bring a trial's run up to what the journal says; `status` is one of `records.STATUSES`."""
-        child = self._children.get(told.trial.id) or self._create(told)
-        fresh = child.status == ""
+    def write(self, trials: Sequence[tuple[TrialHistory, str]]) -> None:
+        """Bring the trials' runs up to what the journal says; each comes with one of `records.STATUSES`.
+
+        Raises:
+            Exception: of MLflow or its database; some of the trials may have been written.
+        """
+        plain = [(told, status) for told, status in trials if self._tables and not self._has_model(told, status)]
+        if self._tables and plain:
+            self._tables.write([self._entry(told, status) for told, status in plain])
+            for told, status in plain:
+                self._note(told, status)
+        for told, status in trials:
+            if not self._tables or self._has_model(told, status):
+                self._write_by_client(told, status)
+                self._note(told, status)
+
+    def _write_by_client(self, told: TrialHistory, status: str) -> None:
+        entry = self._entry(told, status)
+        model = None
+        if self._has_model(told, status):
+            if self._tables:  # the run must be there before its model
+                self._tables.write([replace(entry, status="RUNNING", end=None, points=())])
+            model = self._model(told, entry.run_id)
+        self._log(entry.run_id, entry.points, entry.params, entry.tags, model)
+        # The status last: a run that has ended has everything.
+        if entry.end is None:
+            self._client.update_run(entry.run_id, entry.status)
+        else:
+            self._client.set_terminated(entry.run_id, entry.status, entry.end)
+
+    def _entry(self, told: TrialHistory, status: str) -> Entry:
+        """What MLflow does not hold of a trial yet."""
+        begin = int(told.asked * 1000)
+        tags = {**self._reading.tags(told), PARENT_TAG: self.parent}
+        child = self._children.get(told.trial.id)
+        if child is None:
+            if self._tables:
+                run_id = uuid.uuid4().hex
+            else:
+                run_id = self._client.create_run(self._experiment, begin, tags, told.trial.id).info.run_id
+            child = self._children[told.trial.id] = _Child(run_id)
+        fresh, ended = child.status == "", status in records.ENDED
         points = [point for epoch in self._reading.epoch_points(told, child.epochs) for point in epoch]
-        ended = status in records.ENDED
-        model = self._model(told, child) if ended else None
-        if ended:
-            points += self._reading.final_points(told)
-        tags = self._reading.end_tags(told) if ended else {} if child.status == status else {STATUS_TAG: status}
-        self._log(child.run_id, points, self._reading.params(told) if fresh else {}, tags, model)
-        if ended:
-            end = int((told.ended or self._reading.history.last_event) * 1000)
-            self._client.set_terminated(child.run_id, STATUS[status], end)
-        elif child.status != status:
-            self._client.update_run(child.run_id, STATUS[status])
-        for epoch in range(child.epochs, len(told.reports)):
+        return Entry(
+            child.run_id,
+            told.trial.id,
+            STATUS[status],
+            begin,
+            _end(told) if ended else None,
+            {
+                **(tags if fresh and self._tables else {}),
+                **(self._reading.end_tags(told) if ended else {STATUS_TAG: status}),
+            },
+            self._reading.params(told) if fresh else {},
+            points + self._reading.final_points(told)[child.finals :],
+        )
+
+    def _note(self, told: TrialHistory, status: str) -> None:
+        """MLflow holds it now."""
+        child = self._children[told.trial.id]
+        # The last report stays: the next one is told as a difference to it.
+        for epoch in range(max(0, child.epochs - 1), len(told.reports) - 1):
             told.reports[epoch] = _WRITTEN
         child.status, child.epochs = status, self._reading.epochs(told)
+        child.finals, child.ended = len(self._reading.final_points(told)), _end(told)
 
-    def _create(self, told: TrialHistory) -> _Child:
-        tags = {**self._reading.tags(told), "mlflow.parentRunId": self.parent}
-        made = self._client.create_run(self._experiment, int(told.asked * 1000), tags, told.trial.id)
-        self._children[told.trial.id] = _Child(made.info.run_id)
-        return self._children[told.trial.id]
+    def _has_model(self, told: TrialHistory, status: str) -> bool:
+        return told.trial.kind == records.FINAL and status == records.COMPLETE and self._weights(told).is_file()
 
-    def _model(self, told: TrialHistory, child: _Child) -> str | None:
-        weights = self._run_dir / "models" / f"{told.trial.id}.pt"
-        if told.trial.kind != records.FINAL or told.status != records.COMPLETE or not weights.is_file():
-            return None
+    def _weights(self, told: TrialHistory) -> Path:
+        return self._run_dir / "models" / f"{told.trial.id}.pt"
+
+    def _model(self, told: TrialHistory, run_id: str) -> str:
         cell = self._reading.history.cells[told.trial.cell]
         network = models.Network(cell.family, cell.size, told.trial.config, self._reading.card)
         tags = {**self._reading.tags(told), "orchestrator.epoch": str(told.best_epoch)}
-        destination = models.Destination(self._client, self._experiment, child.run_id)
-        return models.log(destination, told.trial.id, network, weights, tags)
+        destination = models.Destination(self._client, self._experiment, run_id)
+        return models.log(destination, told.trial.id, network, self._weights(told), tags)
 
     def _log(
         self,
@@ -195,17 +251,21 @@ def _child(run: Run) -> _Child:
     tags = run.data.tags
     status = tags.get(STATUS_TAG, "")
     if run.info.status in TERMINAL and status in records.ENDED:
-        return _Child(run.info.run_id, status, int(tags[EPOCHS_TAG]))
+        return _Child(run.info.run_id, status, int(tags[EPOCHS_TAG]), ended=run.info.end_time)
     return _Child(run.info.run_id)
 
 
-def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
+def _end(told: TrialHistory) -> int | None:
+    return None if told.ended is None else int(told.ended * 1000)
+
+
+def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> Experiment:
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, artifacts))
+            return client.get_experiment(client.create_experiment(name, artifacts))
         except MlflowException:
             # Another sweep on the same data was a moment faster.
             found = client.get_experiment_by_name(name)
@@ -213,4 +273,4 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
                 raise
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
+    return found

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,9 @@ from mlflow.entities import Run
 
 from orchestrator import journal, records
 from orchestrator.errors import UserError
-from orchestrator.tracking import mirror, store
+from orchestrator.tracking import mirror, store, tables
 from orchestrator.tracking.reading import Reading
-from orchestrator.tracking.runs import Runs
+from orchestrator.tracking.tables import Entry, Tables
 from orchestrator.tracking.verify import verify
 
 
@@ -46,7 +46,7 @@ def equal(run_dir: Path) -> bool:
 
 
 def test_mlflow_holds_what_the_journal_holds(runs: Path) -> None:
-    sweep = MadeUpSweep(runs / "demo", diverged=("mlp-s-1-t002",))
+    sweep = MadeUpSweep(runs / "demo", diverged=("mlp-s-1-t000",))
     sweep.run()
     mirror.sync(sweep.run_dir)
     counts = verify(sweep.run_dir)["mlflow"]
@@ -111,7 +111,8 @@ def test_nan_and_infinity_survive(runs: Path) -> None:
     trial = sweep.engine.next()
     assert trial is not None
     sweep.engine.started(trial.id, "worker-1")
-    rows = [{"epoch": 1, "validation_loss": math.nan, "train_loss": math.inf, "note": "no number", "seconds": 1}]
+    rows = [{"epoch": 1, "validation_loss": math.nan, "train_loss": math.inf, "note": "no number"}]
+    rows[0] |= {"seconds": 1, "flops": 1}
     sweep.engine.report(trial.id, rows)
     sweep.engine.end(trial.id, records.DIVERGED, "loss is NaN")
     sweep.leave()
@@ -121,7 +122,7 @@ def test_nan_and_infinity_survive(runs: Path) -> None:
     assert math.isnan(run.data.metrics["validation_loss"])
     # MLflow's SQL stores keep infinity as the largest float there is.
     assert run.data.metrics["train_loss"] >= sys.float_info.max
-    assert set(run.data.metrics) == {"validation_loss", "train_loss", "seconds"}
+    assert set(run.data.metrics) == {"validation_loss", "train_loss", "seconds", "flops"}
     assert equal(sweep.run_dir)
 
 
@@ -164,16 +165,27 @@ class Killed(BaseException):
     """Nothing catches it, as nothing catches SIGKILL."""
 
 
+# How many calls of each are survived: the first are the sweep's own run's.
+CALLS = {
+    "client": {"create_run": 1, "log_inputs": 0, "log_artifacts": 0, "log_batch": 1, "set_terminated": 1},
+    "tables": {"create_run": 0, "log_batch": 0, "log_artifacts": 0, "log_inputs": 0, "write": 1},
+}
+
+
+@pytest.mark.parametrize("way", CALLS)
 def test_killed_before_or_after_any_call_nothing_is_missing_or_doubled(
-    runs: Path, monkeypatch: pytest.MonkeyPatch
+    runs: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     sweep = MadeUpSweep(runs / "demo", trials=4)
     sweep.run()
-    calls = {"create_run": 1, "log_inputs": 0, "log_artifacts": 0, "log_batch": 1, "set_terminated": 1}
-    for name, survived in calls.items():
+    monkeypatch.setattr(mirror, "TRIALS_A_BATCH", 2)
+    if way == "client":
+        monkeypatch.setattr(tables, "at", lambda *_: None)
+    for name, survived in CALLS[way].items():
+        owner = Tables if name == "write" else MlflowClient
         for before in (True, False):
             with monkeypatch.context() as patch, pytest.raises(Killed):
-                patch.setattr(MlflowClient, name, _killing(getattr(MlflowClient, name), before, survived))
+                patch.setattr(owner, name, _killing(getattr(owner, name), before, survived))
                 mirror.sync(sweep.run_dir)
     assert len(held(runs)) < 1 + 10, "nothing is left to write"
     mirror.sync(sweep.run_dir)
@@ -271,14 +283,14 @@ def test_one_trial_that_cannot_be_written_does_not_hold_up_the_others(
 ) -> None:
     sweep = MadeUpSweep(runs / "demo", trials=2)
     sweep.run()
-    write = Runs.write_trial
+    write = Tables.write
 
-    def refuses(self: Runs, told: object, status: str) -> None:
-        if told.trial.id == "mlp-xs-1-t000":  # type: ignore[attr-defined]
+    def refuses(self: Tables, entries: Sequence[Entry]) -> None:
+        if any(entry.name == "mlp-xs-1-t000" for entry in entries):
             raise ValueError("no")
-        write(self, told, status)  # type: ignore[arg-type]
+        write(self, entries)
 
-    monkeypatch.setattr(Runs, "write_trial", refuses)
+    monkeypatch.setattr(Tables, "write", refuses)
     with pytest.raises(ValueError):
         mirror.sync(sweep.run_dir)
     assert len(held(runs)) == 1 + 5
