@@ -22,6 +22,8 @@ RUNS = click.option("--runs", type=FOLDER, default=Path("runs"), envvar="ORCHEST
 DATA = click.option("--data-root", type=FOLDER, default=Path("data"), envvar="ORCHESTRATOR_DATA", show_default=True,
                     help="Where raw and prepared data lie.")  # fmt: skip
 
+WORKERS = click.option("--workers", type=click.IntRange(1), help="Trials at a time.  [default: as many as fit]")
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="orchestrate")
@@ -69,7 +71,7 @@ def data_prepare(names: tuple[str, ...], data_root: Path) -> None:
 
 @orchestrate.command()
 @click.argument("pipeline", type=FILE)
-@click.option("--workers", type=click.IntRange(1), help="Trials at a time.  [default: as many as fit]")
+@WORKERS
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the YAML.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost, and stop.")
 @click.option("--fresh", is_flag=True, help="Start over; the run that is there is kept aside.")
@@ -84,7 +86,6 @@ def sweep(pipeline: Path, dry_run: bool, **options: Any) -> None:
     specified = spec.load(pipeline, options["overrides"])
     from orchestrator import plan
     from orchestrator import sweep as sweeps
-    from orchestrator.status import status as read_status
 
     chosen = sweeps.Options(**options)
     out = _console()
@@ -95,16 +96,38 @@ def sweep(pipeline: Path, dry_run: bool, **options: Any) -> None:
         _print_plan(planned, chosen.workers)
         return
     state = sweeps.run(planned, chosen, out, lambda: _print_plan(planned, chosen.workers))
-    run_dir = chosen.runs / planned.spec.name
-    _print_outcome(run_dir)
-    if state == sweeps.INTERRUPTED:
-        again = shlex.join(argument for argument in sys.argv[1:] if argument not in ("--fresh", "--renew"))
-        _say(f"Interrupted. To go on: orchestrate {again}")
-        sys.exit(130)
-    told = read_status(run_dir)
-    if not any(told["trials"][word] for word in ("complete", "pruned")):
-        _fail(f"{run_dir}: no trial came to an end: {told['failures'][-1]['reason'].strip()}", 1)
-    _say(f"All of it: {run_dir}   MLflow: orchestrate dashboard")
+    again = shlex.join(argument for argument in sys.argv[1:] if argument not in ("--fresh", "--renew"))
+    _end(chosen.runs / planned.spec.name, state, f"orchestrate {again}")
+
+
+@orchestrate.command()
+@click.argument("run_dir", type=FOLDER)
+@WORKERS
+@DATA
+def resume(run_dir: Path, **options: Any) -> None:
+    """Go on with an interrupted sweep from its folder alone."""
+    from orchestrator import sweep as sweeps
+
+    chosen = sweeps.Options(**options)
+    state = sweeps.resume(run_dir, chosen, _console(), lambda planned: _print_plan(planned, chosen.workers))
+    _end(run_dir, state, f"orchestrate resume {run_dir}")
+
+
+@orchestrate.command()
+@click.argument("run_dir", type=FOLDER)
+@click.option("--trials", type=click.IntRange(1), help="Search trials a cell, those that are there included.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="max_epochs, sizes, data_fractions, …")
+@click.option("--spaces", type=FOLDER, help="Folder of search spaces with wider ranges, or of new families.")
+@WORKERS
+@DATA
+def extend(run_dir: Path, trials: int | None, overrides: tuple[str, ...], spaces: Path | None, **options: Any) -> None:
+    """Go on with a sweep, finished or not, with more of everything and its whole history."""
+    from orchestrator import sweep as sweeps
+
+    overrides = (*overrides, *([f"trials={trials}"] if trials else []))
+    chosen = sweeps.Options(overrides=overrides, **options)
+    state = sweeps.extend(run_dir, chosen, spaces, _console(), lambda planned: _print_plan(planned, chosen.workers))
+    _end(run_dir, state, f"orchestrate resume {run_dir}")
 
 
 @orchestrate.command()
@@ -119,8 +142,10 @@ def status(run_dir: Path, as_json: bool) -> None:
         print(json.dumps(told, indent=1))
         return
     counts = ", ".join(f"{count} {word}" for word, count in told["trials"].items() if count)
-    _say(f"{told['sweep']}: {told['state']}; of {told['planned']} trials {counts}; {told['reports']} epochs")
+    planned = f"of {told['planned']} trials " if told["planned"] else ""
+    _say(f"{told['sweep']}: {told['state']}; {planned}{counts}; {told['reports']} epochs")
     _print_cells(told)
+    _print_spent(told)
     for failure in told["failures"][:10]:
         _say(f"{failure['trial']} {failure['status']}: {failure['reason'].strip().splitlines()[-1]}")
 
@@ -273,7 +298,9 @@ def _print_plan(planned: Any, workers: int | None) -> None:
     from rich.table import Table
 
     from orchestrator import plan
+    from orchestrator.budget import UNITS
     from orchestrator.progress import duration
+    from orchestrator.spec import NO_LIMIT
 
     sweep = planned.spec
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -285,24 +312,58 @@ def _print_plan(planned: Any, workers: int | None) -> None:
             rows = " / ".join(f"{cell.train_samples:,}" for cell in mine)
             table.add_row(family, size, f"{mine[0].params:,}", rows, f"{mine[0].flops:,}")
     _console().print(table)
-    expected = plan.forecast(planned, plan.probe(planned))
     slots = plan.slots(sweep, workers).count
+    expected = plan.forecast(planned, plan.probe(planned), slots)
     time = "" if expected.seconds is None else f", {duration(expected.seconds / slots)} of training"
+    each = f"{sweep.trials} trials" if sweep.trials < NO_LIMIT else "as many trials as the budget pays"
     _say(
-        f"{len(planned.cells)} cells × ({sweep.trials} trials + {sweep.finalists} finalists) = {expected.trials} "
+        f"{len(planned.cells)} cells × ({each} + {sweep.finalists} finalists) = {expected.trials} "
         f"trials on {slots} workers; about {expected.epochs:,.0f} epochs (at most {expected.most_epochs:,}), "
         f"{expected.flops:.1e} FLOPs{time}"
     )
+    if limits := sweep.budget.limits():
+        _say("Budget: " + ", ".join(f"{value:,g} {UNITS[key]}" for key, value in limits.items()))
 
 
-def _print_outcome(run_dir: Path) -> None:
+def _end(run_dir: Path, state: str, again: str) -> None:
+    """Say what came out and, where it is not the end, what to do."""
+    from orchestrator import records
     from orchestrator.status import status as read
 
-    if run_dir.exists():
-        told = read(run_dir)
-        counts = ", ".join(f"{count} {word}" for word, count in told["trials"].items() if count)
-        _say(f"{told['sweep']}: {told['state']}; {counts}; {told['reports']} epochs")
-        _print_cells(told)
+    told = read(run_dir)
+    counts = ", ".join(f"{count} {word}" for word, count in told["trials"].items() if count)
+    _say(f"{told['sweep']}: {told['state']}; {counts}; {told['reports']} epochs")
+    _print_cells(told)
+    if state == records.INTERRUPTED:
+        _say(f"Interrupted. To go on: {again}")
+        sys.exit(130)
+    if state == records.STOPPED:
+        reason = next(one["reason"] for one in reversed(told["failures"]) if one["cause"] == records.ERROR)
+        _fail(f"{reason.strip()}\nStopped: trials fail one after the other like this. Once it is mended: {again}", 1)
+    if not any(told["trials"][word] for word in ("complete", "pruned")):
+        _fail(f"{run_dir}: no trial came to an end: {told['failures'][-1]['reason'].strip()}", 1)
+    if told["exhausted"]:
+        _print_spent(told)
+    _say(f"All of it: {run_dir}   MLflow: orchestrate dashboard")
+
+
+def _print_spent(told: dict[str, Any]) -> None:
+    from orchestrator.budget import UNITS
+
+    spent = []
+    for key, value in told["spent"].items():
+        limit = f" of {told['budget'][key]:,.4g}" if key in told["budget"] else ""
+        spent.append(f"{value:,.4g}{limit} {UNITS[key]}")
+    _say(f"Spent: {', '.join(spent)}")
+    by_status = told["spent_by_status"]
+    total = sum(cost["worker_hours"] for cost in by_status.values())
+    if total:
+        shares = [f"{cost['worker_hours'] / total:.0%} {status}" for status, cost in by_status.items()]
+        _say(f"Of the worker-hours: {', '.join(shares)}")
+    if told["exhausted"]:
+        _say(f"The search ended because the budget's {UNITS[told['exhausted']['limit']]} were used up.")
+    for extension in told["extensions"]:
+        _say(f"Extended: {'; '.join(extension['changes'])}")
 
 
 def _print_cells(told: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,57 @@ class TrialHistory:
 
     trial: Trial
     asked: float
+    max_epochs: int
     status: str = records.ASKED
     attempts: int = 0
     worker: str = ""
     started: float | None = None
     ended: float | None = None
     reason: str = ""
+    cause: str = ""
+    last_finite: float | None = None
     reports: list[dict[str, Any]] = field(default_factory=list)
-    stopped_at: int | None = None
+    paused_at: int | None = None
     best_epoch: int | None = None
     value: float | None = None
     test: dict[str, float] = field(default_factory=dict)
+    # Workers that died under it: all of them, and since its last new epoch.
+    losses: int = 0
+    losses_in_a_row: int = 0
+    retries: int = 0
+    micro_batches: int = 1
+    # For how long workers were busy with it, repeated work included; `busy_since`: the present one.
+    worker_seconds: float = 0.0
+    busy_since: float | None = None
+
+
+@dataclass
+class Spent:
+    """What the sweep has cost so far, kept as it grows: `seconds` are of training, by what the reports say."""
+
+    flops: int = 0
+    seconds: float = 0.0
+    worker_seconds: float = 0.0
+    session_seconds: float = 0.0
+    session_since: float | None = None
+    busy: dict[str, TrialHistory] = field(default_factory=dict)
+    epochs_by_cell: Counter[str] = field(default_factory=Counter)
+    seconds_by_cell: dict[str, float] = field(default_factory=dict)
+
+    def note(self, cell: str, report: Mapping[str, Any], before: Mapping[str, Any]) -> None:
+        self.flops += report["flops"] - before.get("flops", 0)
+        self.seconds += report["seconds"]
+        self.epochs_by_cell[cell] += 1
+        self.seconds_by_cell[cell] = self.seconds_by_cell.get(cell, 0.0) + report["seconds"]
+
+    def worker_hours(self, now: float) -> float:
+        """For how long workers were busy, whatever came of it; `now` in seconds since 1970."""
+        busy = sum(now - trial.busy_since for trial in self.busy.values() if trial.busy_since is not None)
+        return (self.worker_seconds + busy) / 3600
+
+    def hours(self, now: float) -> float:
+        """By the clock, while a driver was there."""
+        return (self.session_seconds + (0 if self.session_since is None else now - self.session_since)) / 3600
 
 
 class History:
@@ -40,44 +80,104 @@ class History:
 
     def __init__(self) -> None:
         self.plan: dict[str, Any] = {}
+        self.fingerprints: list[str] = []
+        self.extensions: list[dict[str, Any]] = []
         self.cells: dict[str, Cell] = {}
         self.sessions: list[dict[str, Any]] = []
         self.trials: dict[str, TrialHistory] = {}
         self.closed: str | None = None
+        self.exhausted: dict[str, Any] | None = None
         self.reports = 0
         self.last_event: float = 0.0
+        self.spent = Spent()
 
     def apply(self, event: Event) -> None:
-        content, self.last_event = event.content, event.time
+        content, kind = event.content, event.kind
         trial = self.trials.get(event.trial or "")
-        if event.kind == "planned":
-            self.plan = {**content, "time": event.time}
-            self.cells = {cell.id: cell for cell in (Cell(**fields) for fields in content["cells"])}
-        elif event.kind == "session":
-            # What a driver had under way when it was killed waits to be taken up again.
+        if kind == "planned":
+            self._take(content, event.time)
+        elif kind == "extended":
+            self._take({**content["plan"], "id": self.plan.get("id")}, self.plan["time"])
+            self.extensions.append({"changes": content["changes"], "time": event.time})
+            self.exhausted = None
+        elif kind == "session":
+            self._stop_clocks(self.last_event)  # a driver that was killed was there until its last event at least
+            # What it had under way waits to be taken up again.
             for other in self.trials.values():
                 other.status = records.ASKED if other.status == records.RUNNING else other.status
             self.sessions.append({**content, "began": event.time})
+            self.spent.session_since = event.time
             self.closed = None
-        elif event.kind == "closed":
+        elif kind == "closed":
+            self._stop_clocks(event.time)
             self.closed = content["state"]
-            self.sessions[-1]["left"] = event.time
-        elif event.kind == "asked":
-            self.trials[content["id"]] = TrialHistory(Trial(**content), asked=event.time)
+            self.sessions[-1] |= {"left": event.time, "state": content["state"]}
+        elif kind == "exhausted":
+            self.exhausted = content
+        elif kind == "asked":
+            self.trials[content["id"]] = TrialHistory(Trial(**content), event.time, self.max_epochs)
         elif trial is None:
             raise ValueError(f"the journal holds {event.key!r} of a trial that was never asked")
-        elif event.kind == "started":
+        else:
+            self._apply_to(trial, kind, content, event.time)
+        self.last_event = event.time
+
+    def _apply_to(self, trial: TrialHistory, kind: str, content: dict[str, Any], time: float) -> None:
+        if kind == "started":
+            self._stop_clock(trial, time)
             trial.status, trial.attempts, trial.worker = records.RUNNING, trial.attempts + 1, content["worker"]
-            trial.started = trial.started or event.time
-        elif event.kind == "reported":
+            trial.started, trial.busy_since = trial.started or time, time
+            self.spent.busy[trial.trial.id] = trial
+        elif kind == "reported":
+            before = trial.reports[-1] if trial.reports else {}
             trial.reports.append(content)
+            trial.losses_in_a_row = 0
             self.reports += 1
+            self.spent.note(trial.trial.cell, content, before)
             self._note_best(trial, content)
-        elif event.kind == "decided":
-            trial.stopped_at = content["epoch"] if content["stop"] else trial.stopped_at
-        elif event.kind == "ended":
-            trial.status, trial.ended = content["status"], event.time
+        elif kind == "decided":
+            if content.get("pause"):
+                trial.paused_at = content["epoch"]
+                self._put_back(trial, time)
+        elif kind == "promoted":
+            trial.paused_at = None
+        elif kind == "lost":
+            trial.losses += 1
+            trial.losses_in_a_row += 1
+            self._put_back(trial, time)
+        elif kind == "retried":
+            trial.retries += 1
+            trial.micro_batches = content.get("micro_batches", trial.micro_batches)
+            trial.ended, trial.reason, trial.cause = None, "", ""
+            self._put_back(trial, time)
+        elif kind == "ended":
+            self._put_back(trial, time)
+            trial.status, trial.ended, trial.paused_at = content["status"], time, None
             trial.reason, trial.test = content.get("reason", ""), content.get("test", {})
+            trial.cause, trial.last_finite = content.get("cause", ""), content.get("last_finite")
+
+    def _take(self, plan: dict[str, Any], time: float) -> None:
+        self.plan = {**plan, "time": time}
+        self.fingerprints.append(plan.get("fingerprint", ""))
+        self.cells = {cell.id: cell for cell in (Cell(**fields) for fields in plan["cells"])}
+
+    def _put_back(self, trial: TrialHistory, time: float) -> None:
+        """No worker has it any more: it waits."""
+        trial.status = records.ASKED
+        self._stop_clock(trial, time)
+
+    def _stop_clock(self, trial: TrialHistory, time: float) -> None:
+        if self.spent.busy.pop(trial.trial.id, None) and trial.busy_since is not None:
+            trial.worker_seconds += time - trial.busy_since
+            self.spent.worker_seconds += time - trial.busy_since
+            trial.busy_since = None
+
+    def _stop_clocks(self, time: float) -> None:
+        for trial in list(self.spent.busy.values()):
+            self._stop_clock(trial, time)
+        if self.spent.session_since is not None:
+            self.spent.session_seconds += time - self.spent.session_since
+            self.spent.session_since = None
 
     def _note_best(self, trial: TrialHistory, report: dict[str, Any]) -> None:
         value = report.get(self.metric)
@@ -94,6 +194,10 @@ class History:
     @property
     def direction(self) -> str:
         return str(self.plan["direction"])
+
+    @property
+    def max_epochs(self) -> int:
+        return int(self.plan["spec"]["max_epochs"])
 
     @property
     def test_metric(self) -> str:
@@ -125,8 +229,9 @@ def fold(events: Iterable[Event]) -> History:
 
 def tables(history: History) -> dict[str, list[dict[str, Any]]]:
     """Rows of the tables `trials`, `reports` and `cells`, with the columns of `records`."""
+    best = _best_of_cells(history)
     return {
-        "trials": [_trial_row(history, trial) for trial in history.trials.values()],
+        "trials": [_trial_row(history, trial, best[trial.trial.cell]) for trial in history.trials.values()],
         "reports": [{"trial": t.trial.id, **row} for t in history.trials.values() for row in t.reports],
         "cells": cell_rows(history),
     }
@@ -134,11 +239,24 @@ def tables(history: History) -> dict[str, list[dict[str, Any]]]:
 
 def header(history: History) -> dict[str, Any]:
     """What was planned, and by whom it was run."""
-    return {**history.plan, "sessions": history.sessions, "state": history.closed, "ended": history.last_event}
+    return {
+        **history.plan,
+        "sessions": history.sessions,
+        "extensions": history.extensions,
+        "exhausted": history.exhausted,
+        "state": history.closed,
+        "ended": history.last_event,
+    }
 
 
-def _trial_row(history: History, told: TrialHistory) -> dict[str, Any]:
+def is_former(told: TrialHistory, best: TrialHistory | None, max_epochs: int) -> bool:
+    """Whether a finalist no longer stands for its cell: the sweep was extended since, and another is the best."""
+    return best is not None and (told.trial.config != best.trial.config or told.max_epochs != max_epochs)
+
+
+def _trial_row(history: History, told: TrialHistory, best_of_cell: TrialHistory | None) -> dict[str, Any]:
     trial, cell = told.trial, history.cells[told.trial.cell]
+    former = trial.kind == records.FINAL and is_former(told, best_of_cell, history.max_epochs)
     best = next((row for row in told.reports if row["epoch"] == told.best_epoch), {})
     last = told.reports[-1] if told.reports else {}
     return {
@@ -147,11 +265,13 @@ def _trial_row(history: History, told: TrialHistory) -> dict[str, Any]:
         "family": cell.family,
         "size": cell.size,
         "data_fraction": cell.data_fraction,
-        "kind": trial.kind,
+        "kind": records.FORMER if former else trial.kind,
         "number": trial.number,
         "seed": trial.seed,
         "status": told.status,
         "reason": told.reason,
+        "cause": told.cause,
+        "last_finite": told.last_finite,
         "config": json.dumps(trial.config, sort_keys=True),
         "epochs": len(told.reports),
         "best_epoch": told.best_epoch,
@@ -164,6 +284,7 @@ def _trial_row(history: History, told: TrialHistory) -> dict[str, Any]:
         "started": told.started,
         "ended": told.ended,
         "worker": told.worker,
+        "worker_seconds": told.worker_seconds,
         **{f"config.{name}": value for name, value in trial.config.items()},
         **told.test,
     }
@@ -171,15 +292,17 @@ def _trial_row(history: History, told: TrialHistory) -> dict[str, Any]:
 
 def cell_rows(history: History) -> list[dict[str, Any]]:
     """One row a cell: its counts, the best of its search, and its finalists' mean and spread on the test split."""
-    members: dict[str, list[TrialHistory]] = {cell: [] for cell in history.cells}
-    for told in history.trials.values():
-        members[told.trial.cell].append(told)
+    members, bests = _members(history), _best_of_cells(history)
     rows = []
     for cell in history.cells.values():
-        mine = members[cell.id]
+        mine, best = members[cell.id], bests[cell.id]
         statuses = Counter(told.status for told in mine)
-        best = best_of_search(mine, history.direction)
-        tests = [told.test.get(history.test_metric, math.nan) for told in mine if told.trial.kind == records.FINAL]
+        finals = [one for one in mine if one.trial.kind == records.FINAL]
+        tests = [
+            one.test.get(history.test_metric, math.nan)
+            for one in finals
+            if not is_former(one, best, history.max_epochs)
+        ]
         tests = [value for value in tests if math.isfinite(value)]
         rows.append(
             {
@@ -200,6 +323,17 @@ def cell_rows(history: History) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _members(history: History) -> dict[str, list[TrialHistory]]:
+    members: dict[str, list[TrialHistory]] = {cell: [] for cell in history.cells}
+    for told in history.trials.values():
+        members[told.trial.cell].append(told)
+    return members
+
+
+def _best_of_cells(history: History) -> dict[str, TrialHistory | None]:
+    return {cell: best_of_search(mine, history.direction) for cell, mine in _members(history).items()}
 
 
 def best_of_search(members: Iterable[TrialHistory], direction: str) -> TrialHistory | None:

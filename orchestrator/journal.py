@@ -4,13 +4,18 @@ One process writes, any number read while it writes (SQLite in WAL mode). Every 
 a second time changes nothing: a replay after a kill cannot double anything.
 
     planned    the spec, the cells, the data card, versions          (once)
+    extended   the plan changed: more trials, a wider range …        (one a change)
     session    a driver began: process, host, workers                (one a start of the command)
     asked      a trial: its configuration and seed                   (one a trial)
     started    a worker took it                                      (one an attempt)
     reported   one epoch's numbers                                   (one an epoch)
-    decided    at a rung: go on or stop                              (one a rung)
-    ended      complete, pruned, diverged or failed                  (one a trial)
-    closed     a driver left: finished or interrupted       (one a session)
+    decided    at a rung: go on, pause or stop                       (one a rung)
+    promoted   a paused trial goes on                                (at most one a rung)
+    lost       its worker died                                       (one a death)
+    retried    it failed, and runs again                             (one a retry)
+    ended      complete, pruned, diverged or failed                  (one a trial and retry)
+    exhausted  the budget allows no more search                      (at most once a plan)
+    closed     a driver left: finished, interrupted or stopped       (one a session)
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from orchestrator.errors import UserError
 from orchestrator.models import FAMILIES
 from orchestrator.records import Cell, Slots
 from orchestrator.search import stopping
+from orchestrator.search.grid import Grid
 from orchestrator.search.samplers import SAMPLERS
 from orchestrator.space import Choice, Float, Parameter, Space
 from orchestrator.spec import Sweep
@@ -57,6 +58,7 @@ class Plan:
 
     @property
     def trials(self) -> int:
+        """How many there will be, if the budget allows."""
         return len(self.cells) * (self.spec.trials + self.spec.finalists)
 
     def as_dict(self) -> dict[str, Any]:
@@ -88,8 +90,10 @@ def dataset(sweep: Sweep, document: Document) -> Dataset:
     return CATALOG[sweep.data]
 
 
-def make(sweep: Sweep, document: Document, data: Path) -> Plan:
+def make(sweep: Sweep, document: Document, data: Path, spaces: Mapping[str, Space] | None = None) -> Plan:
     """Check the whole specification against the prepared `data` folder and lay out the cells.
+
+    `spaces`: instead of those that the specification's folder holds.
 
     Raises:
         UserError: an unknown family, metric, sampler or rule; a space that does not fit its family; too little data.
@@ -105,7 +109,10 @@ def make(sweep: Sweep, document: Document, data: Path) -> Plan:
             raise UserError(f"{where}: {family} can't do {card.task}, the task of {card.name}; these can: {able}")
     metrics = {f"validation_{name}": direction for name, direction in TASKS[card.task].metrics.items()}
     _known(document, ("metric",), sweep.metric, metrics, f"{card.task} reports no metric")
-    spaces = {family: _space(document, sweep, family, card.task) for family in sweep.families}
+    if spaces is None:
+        spaces = {family: _space(document, sweep, family, card.task) for family in sweep.families}
+    if sweep.sampler.name == "grid":
+        _fits_the_grid(document, sweep, spaces)
     for index, fraction in enumerate(sweep.data_fractions):
         _enough(document.place("data_fractions", index), card, fraction)
     cells = tuple(
@@ -114,13 +121,15 @@ def make(sweep: Sweep, document: Document, data: Path) -> Plan:
         for size in sweep.sizes
         for fraction in sweep.data_fractions
     )
+    _pays(document, sweep, cells)
     return Plan(sweep, card, data, metrics[sweep.metric], spaces, cells)
 
 
-def forecast(plan: Plan, seconds_a_sample: Mapping[tuple[str, str], float] | None = None) -> Forecast:
+def forecast(plan: Plan, seconds_a_sample: Mapping[tuple[str, str], float] | None = None, workers: int = 1) -> Forecast:
     """Expected cost: a trial passes each rung with the rule's share, a finalist runs all its epochs.
 
-    `seconds_a_sample` is what `probe` measured; where it lacks a cell's family and size, seconds stay unknown.
+    `seconds_a_sample` is what `probe` measured; where it lacks a cell's family and size, seconds stay unknown. With
+    a budget, as many trials are expected as it pays for.
     """
     sweep = plan.spec
     rule = stopping.make(**sweep.early_stopping.model_dump())
@@ -129,16 +138,28 @@ def forecast(plan: Plan, seconds_a_sample: Mapping[tuple[str, str], float] | Non
         expected += share * (rung - before)
         before = rung
         share *= rule.share
-    epochs = sweep.trials * expected + sweep.finalists * sweep.max_epochs
-    samples = {cell: epochs * cell.train_samples for cell in plan.cells}
     timings = [(seconds_a_sample or {}).get((cell.family, cell.size)) for cell in plan.cells]
-    known = [seconds * count for seconds, count in zip(timings, samples.values(), strict=True) if seconds is not None]
+    flops = math.fsum(cell.flops * cell.train_samples for cell in plan.cells)  # of an epoch in every cell
+    seconds = None
+    if None not in timings:
+        seconds = math.fsum((s or 0) * c.train_samples for s, c in zip(timings, plan.cells, strict=True))
+    finals = sweep.finalists * sweep.max_epochs
+    trials = float(sweep.trials)
+    for name, limit in sweep.budget.limits().items():
+        if name == "trials":
+            trials = min(trials, limit / len(plan.cells) - sweep.finalists)
+            continue
+        an_epoch = flops if name == "flops" else seconds and seconds / 3600 / (workers if name == "hours" else 1)
+        if an_epoch:
+            trials = min(trials, (limit / an_epoch - finals) / expected)
+    epochs = max(trials, 1.0) * expected + finals
+    each = round(max(trials, 1.0)) + sweep.finalists
     return Forecast(
-        trials=plan.trials,
+        trials=len(plan.cells) * each,
         epochs=epochs * len(plan.cells),
-        most_epochs=plan.trials * sweep.max_epochs,
-        flops=math.fsum(cell.flops * count for cell, count in samples.items()),
-        seconds=math.fsum(known) if len(known) == len(plan.cells) else None,
+        most_epochs=len(plan.cells) * each * sweep.max_epochs,
+        flops=flops * epochs,
+        seconds=None if seconds is None else seconds * epochs,
     )
 
 
@@ -212,12 +233,37 @@ def _rows(card: Card, fraction: float) -> int:
     return int(card.sizes["train"] * fraction + 0.5)
 
 
+def _fits_the_grid(document: Document, sweep: Sweep, spaces: Mapping[str, Space]) -> None:
+    """Refuse more trials than a family's grid has points; with fewer, the sweep tries that many of them."""
+    for family, one in spaces.items():
+        size = Grid(one, sweep.sampler.points).size
+        if sweep.trials > size:
+            points = f"sampler.points {sweep.sampler.points}"
+            raise UserError(
+                f"{document.place('trials')}: {sweep.trials} trials a cell, but the grid of {family} with {points} has "
+                f"{size} points: lower trials or raise points"
+            )
+
+
 def _enough(place: str, card: Card, fraction: float) -> None:
     """Refuse a fraction that `data.load` would refuse, before anything starts."""
     rows, least = _rows(card, fraction), max(len(card.classes), 2)
     if rows < min(least, card.sizes["train"]):
         held = f"{card.sizes['train']} training rows of {card.name}"
         raise UserError(f"{place}: {fraction:g} leaves {rows} of the {held}; at least {least} are needed")
+
+
+def _pays(document: Document, sweep: Sweep, cells: Sequence[Cell]) -> None:
+    """Refuse a budget that can't pay for one trial and the finalists of every cell, where that is known."""
+    each = 1 + sweep.finalists
+    flops = sum(cell.flops * cell.train_samples for cell in cells) * sweep.max_epochs * each
+    for key, least in (("trials", len(cells) * each), ("flops", flops)):
+        limit = getattr(sweep.budget, key)
+        if limit is not None and limit < least:
+            raise UserError(
+                f"{document.place('budget', key)}: one trial and {sweep.finalists} finalists in each of {len(cells)} "
+                f"cells need {least:.4g}; found {limit:.4g}"
+            )
 
 
 def _cell(family: str, size: str, fraction: float, card: Card) -> Cell:
@@ -230,6 +276,15 @@ def _space(pipeline: Document, sweep: Sweep, family: str, task: str) -> Space:
     if not path.is_file():
         index = sweep.families.index(family)
         raise UserError(f"{pipeline.where('families', index)}: the search space of {family} is missing: no file {path}")
+    return read_space(path, family, task)
+
+
+def read_space(path: Path, family: str, task: str) -> Space:
+    """A family's search space for a task, checked against what the family, the task and the trainer can vary.
+
+    Raises:
+        UserError: it can't be read, is another family's, or names what is not there or not possible.
+    """
     loaded = space.load(path)
     document = documents.load(path)
     if loaded.family != family:

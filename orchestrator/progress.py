@@ -12,8 +12,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator import journal
+from orchestrator import budget, journal
 from orchestrator.history import History, cell_rows
+from orchestrator.spec import NO_LIMIT
 
 # Without a terminal: one line each time this share of all trials has ended, so never more than 1 / SHARE lines.
 SHARE = 0.1
@@ -29,11 +30,11 @@ class Progress:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._began = time.monotonic()
-        self._ended_before = 0
+        self._done_before = 0.0
 
     def __enter__(self) -> Progress:
         self._update()
-        self._ended_before = _ended(self._history)
+        self._done_before = self._done()
         self._thread.start()
         return self
 
@@ -53,16 +54,18 @@ class Progress:
                     self._update()
                     live.update(self._view(), refresh=True)
         else:
-            told = _ended(self._history)
+            told, ended = self._done(), _ended(self._history)
             while not self._over.wait(0.5):
                 self._update()
-                if _ended(self._history) >= told + max(1, SHARE * self._expected):
-                    told = _ended(self._history)
+                if self._done() >= told + SHARE and _ended(self._history) > ended:
+                    told, ended = self._done(), _ended(self._history)
                     self._console.print(self._line(), soft_wrap=True, highlight=False)
 
     def _line(self) -> str:
         counts, ended = self._history.counts(), _ended(self._history)
-        parts = [f"{ended}/{self._expected} trials"]
+        parts = [f"{ended}/{self._expected} trials" if self._expected < NO_LIMIT else f"{ended} trials"]
+        if budget.limits(self._history):
+            parts.append(f"{self._done():.0%} of the budget")
         parts += [f"{counts[word]} {word}" for word in ("running", "pruned", "diverged", "failed") if counts[word]]
         return ", ".join([*parts, *self._best(), f"{duration(self._left())} left"])
 
@@ -71,13 +74,19 @@ class Progress:
         found = [(row["best"], row["cell"]) for row in cell_rows(self._history) if row["best"] is not None]
         return ["best {} {:.4g} ({})".format(self._history.metric, *direction(found))] if found else []
 
+    def _done(self) -> float:
+        """The share that is done, from 0 to 1: of the trials, or of the budget where that is nearer to its end."""
+        so_far = budget.spent(self._history, time.time())
+        of_budget = [so_far[name] / limit for name, limit in budget.limits(self._history).items()]
+        return min(1.0, max([_ended(self._history) / self._expected, *of_budget]))
+
     def _left(self) -> float:
-        """Seconds left at this session's pace, in trials."""
-        done = _ended(self._history) - self._ended_before
-        return (time.monotonic() - self._began) / max(done, 1) * (self._expected - _ended(self._history))
+        """Seconds left at this session's pace."""
+        done = self._done()
+        gained = max(done - self._done_before, 1 / self._expected)
+        return (time.monotonic() - self._began) / gained * (1 - done)
 
     def _view(self) -> Group:
-        ended = _ended(self._history)
         table = Table(box=None, pad_edge=False, header_style="dim")
         for name in ("cell", "done", "running", "pruned", "diverged", self._history.metric):
             table.add_column(name, justify="left" if name == "cell" else "right")
@@ -93,7 +102,7 @@ class Progress:
         if len(rows) > room:
             table.add_row(f"… {len(rows) - room} cells more")
         head = Table.grid(padding=(0, 2))
-        head.add_row(ProgressBar(total=self._expected, completed=ended, width=30), Text(self._line()))
+        head.add_row(ProgressBar(total=1.0, completed=self._done(), width=30), Text(self._line()))
         return Group(head, table)
 
 

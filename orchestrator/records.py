@@ -14,13 +14,20 @@ COMPLETE, PRUNED, DIVERGED, FAILED = "complete", "pruned", "diverged", "failed"
 ENDED = (COMPLETE, PRUNED, DIVERGED, FAILED)
 STATUSES = (ASKED, RUNNING, *ENDED)
 
-# A trial is one of the search, or a finalist: the best of its cell, trained again on a fresh seed.
-SEARCH, FINAL = "search", "final"
+# A trial is one of the search, or a finalist: the best of its cell, trained again on a fresh seed. A finalist of a
+# configuration that was the best before its sweep was extended, or of a shorter training, is a former one.
+SEARCH, FINAL, FORMER = "search", "final", "former"
+
+# How a driver leaves a sweep: nothing is left to do; it was told to go; a bug ended one trial after the other.
+FINISHED, INTERRUPTED, STOPPED = "finished", "interrupted", "stopped"
+
+# Why a trial failed; of a diverged one the cause is the kind of divergence (training/divergence.py).
+OUT_OF_MEMORY, LOST_WORKER, ERROR = "out_of_memory", "lost_worker", "error"
 
 TRIALS = (
     *("trial", "cell", "family", "size", "data_fraction", "kind", "number", "seed", "status", "reason"),
-    *("config", "epochs", "best_epoch", "value", "best_validation_loss", "params", "flops", "seconds"),
-    *("samples", "started", "ended", "worker"),
+    *("cause", "last_finite", "config", "epochs", "best_epoch", "value", "best_validation_loss", "params", "flops"),
+    *("seconds", "samples", "started", "ended", "worker", "worker_seconds"),
 )
 REPORTS = (
     *("trial", "epoch", "train_loss", "learning_rate", "seconds", "samples_per_second", "flops", "samples"),

@@ -72,6 +72,33 @@ class Space:
                 kept[name] = replace(parameter, when=open_conditions)
         return Space(self.family, kept)
 
+    @classmethod
+    def from_dict(cls, family: str, plain: Mapping[str, Mapping[str, Any]]) -> Space:
+        """The space of which `as_dict` made `plain`."""
+        parameters: dict[str, Parameter] = {}
+        for name, entry in plain.items():
+            fields: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
+            }
+            fields["when"] = tuple((key, tuple(values)) for key, values in entry["when"].items())
+            parameters[name] = TYPES[fields.pop("type")](**fields)
+        return cls(family, parameters)
+
+    def narrower_than(self, before: Space) -> str | None:
+        """Why a search in the space `before` can't go on in this one: what is gone from it; None where nothing is."""
+        for name in {**before.parameters, **self.parameters}:
+            old, new = before.parameters.get(name), self.parameters.get(name)
+            if old is None or new is None:
+                return f"{name} is {'gone' if new is None else 'new'}"
+            if type(old) is not type(new) or replace(old, **_extent(new)) != new:
+                return f"{name} is of another kind, scale or condition"
+            if isinstance(old, Choice) and isinstance(new, Choice):
+                if gone := [value for value in old.values if value not in new.values]:
+                    return f"{name} lacks {', '.join(map(repr, gone))}"
+            elif new.low > old.low or new.high < old.high:  # type: ignore[union-attr]
+                return f"{name} no longer reaches from {old.low:g} to {old.high:g}"  # type: ignore[union-attr]
+        return None
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data, for the journal and for telling whether a space has changed."""
         plain: dict[str, Any] = {}
@@ -84,6 +111,15 @@ class Space:
                 entry[field] = list(value) if isinstance(value, tuple) else value
             plain[name] = entry
         return plain
+
+
+def _extent(parameter: Parameter) -> dict[str, Any]:
+    """What may grow while a search goes on."""
+    return (
+        {"values": parameter.values}
+        if isinstance(parameter, Choice)
+        else {"low": parameter.low, "high": parameter.high}
+    )
 
 
 def is_active(parameter: Parameter, drawn: Mapping[str, Value]) -> bool:

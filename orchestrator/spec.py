@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -13,11 +14,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator import documents
-from orchestrator.documents import Document, describe, nearest
+from orchestrator.documents import Document, KeyPath, describe, nearest
 from orchestrator.errors import UserError
 
 Size = Literal["xs", "s", "m", "l", "xl"]
 Fraction = Annotated[float, Field(gt=0, le=1)]
+
+
+# Keys that say where and how fast, and decide no result: they may change under an unfinished sweep.
+FREE = frozenset({"workers", "resources", "search_spaces", "storage", "tracking"})
 
 
 class Strict(BaseModel):
@@ -34,6 +39,9 @@ class Sampler(Strict):
 
     name: str = "parzen"
     startup_trials: int = Field(default=10, ge=1)
+    points: int = Field(
+        default=5, ge=1, description="for `grid`: how many values of a number, from its low to its high end"
+    )
 
 
 class EarlyStopping(Strict):
@@ -54,6 +62,26 @@ class Resources(Strict):
     gpus: float | None = Field(default=None, ge=0)
 
 
+class Budget(Strict):
+    """What a sweep may use in all, finalists included; what it reaches first ends the search.
+
+    hours: by the clock, while it runs. worker_hours: of busy workers (CPU-hours or GPU-hours where a worker has one
+    of either), repeated and wasted work included. flops: of training.
+    """
+
+    trials: int | None = Field(default=None, ge=1)
+    hours: float | None = Field(default=None, gt=0)
+    worker_hours: float | None = Field(default=None, gt=0)
+    flops: float | None = Field(default=None, gt=0)
+
+    def limits(self) -> dict[str, float]:
+        return {name: value for name, value in self.model_dump().items() if value is not None}
+
+
+# Search trials a cell where nothing is said of them: with a budget, as many as it pays for.
+TRIALS, NO_LIMIT = 20, 1_000_000
+
+
 class Sweep(Strict):
     """One sweep: what to run, on what, for how long. Every field is a key of the YAML."""
 
@@ -63,7 +91,8 @@ class Sweep(Strict):
     sizes: list[Size] = Field(default=["m"], min_length=1)
     data_fractions: list[Fraction] = Field(default=[1.0], min_length=1)
     metric: str = "validation_loss"
-    trials: int = Field(default=20, ge=1, description="search trials a cell")
+    trials: int = Field(default=TRIALS, ge=1, description="search trials a cell; with a budget, as many as it pays")
+    budget: Budget = Budget()
     finalists: int = Field(default=3, ge=0, description="fresh seeds on which each cell's best is trained again")
     max_epochs: int = Field(default=20, ge=1)
     patience: int | None = Field(default=None, ge=1, description="epochs without improvement before a trial ends")
@@ -73,6 +102,12 @@ class Sweep(Strict):
     resources: Resources = Resources()
     workers: int | None = Field(default=None, ge=1, description="trials at a time; without it, as many as fit")
     search_spaces: str = Field(default="../search_spaces", description="folder, relative to this file")
+    storage: str | None = Field(
+        default=None,
+        description="for checkpoints and finalists' models: a folder that every worker sees, or s3://bucket/folder; "
+        "without it, the run's folder",
+    )
+    tracking: bool = Field(default=True, description="whether MLflow gets a copy of what the journal holds")
 
     @pydantic.field_validator("families", "sizes", "data_fractions")
     @classmethod
@@ -81,14 +116,34 @@ class Sweep(Strict):
             raise ValueError("holds an entry twice")
         return values
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _as_many_as_the_budget_pays(cls, content: Any) -> Any:
+        if isinstance(content, dict) and content.get("budget") and "trials" not in content:
+            return {**content, "trials": NO_LIMIT}
+        return content
+
+    @pydantic.field_validator("storage")
+    @classmethod
+    def _seen_from_everywhere(cls, storage: str | None) -> str | None:
+        if storage is None or (storage.startswith("/") and "://" not in storage):
+            return storage
+        bucket = storage.removeprefix("s3://").partition("?")[0].partition("/")[0]
+        if not storage.startswith("s3://") or not bucket:
+            raise ValueError("expected an absolute folder or s3://bucket/folder")
+        if "@" in bucket or ":" in bucket:
+            raise ValueError(
+                "holds keys, which would be kept with the run; give them in the environment of the workers"
+            )
+        return storage
+
     @property
     def data_name(self) -> str:
         return self.data if isinstance(self.data, str) else str(self.data.get("name"))
 
     def fingerprint(self, spaces: dict[str, Any]) -> str:
         """What the search and its results depend on: a sweep whose fingerprint changed is another sweep."""
-        free = {"workers", "resources", "search_spaces"}
-        content = {"spec": self.model_dump(exclude=free), "spaces": spaces}
+        content = {"spec": self.model_dump(exclude=set(FREE)), "spaces": spaces}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -98,19 +153,35 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[Sweep, Document]:
     Raises:
         UserError: naming the key, its line, and what is valid.
     """
-    document = documents.load(path)
-    content = dict(document.content)
-    overridden = set()
+    content, document = _overridden(documents.load(path), overrides)
+    try:
+        return Sweep.model_validate(content), document
+    except pydantic.ValidationError as error:
+        raise UserError(_one_line(error, document)) from None
+
+
+def changed(sweep: Sweep, overrides: Sequence[str]) -> tuple[Sweep, frozenset[KeyPath]]:
+    """A specification with `overrides`, and the keys that they name.
+
+    Raises:
+        UserError: as `load`.
+    """
+    content, document = _overridden(Document(Path("the sweep"), sweep.model_dump(), {}), overrides)
+    try:
+        return Sweep.model_validate(content), document.overridden
+    except pydantic.ValidationError as error:
+        raise UserError(_one_line(error, document)) from None
+
+
+def _overridden(document: Document, overrides: Sequence[str]) -> tuple[dict[str, Any], Document]:
+    """The content with `overrides`, and the document as it was read, which knows what they named."""
+    content, overridden = dict(document.content), set()
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator or not all(key.split(".")):
             raise UserError(f"--set {override}: expected key=value, such as trials=10 or sampler.name=random")
         overridden.add(_set(content, key, text))
-    document = replace(document, overridden=frozenset(overridden))
-    try:
-        return Sweep.model_validate(content), document
-    except pydantic.ValidationError as error:
-        raise UserError(_one_line(error, document)) from None
+    return content, replace(document, overridden=frozenset(overridden))
 
 
 def _set(content: dict[str, Any], key: str, text: str) -> tuple[str, ...]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
-from orchestrator import history, journal, records
+from orchestrator import budget, history, journal, records
 from orchestrator.errors import UserError
 from orchestrator.history import History
+from orchestrator.spec import NO_LIMIT
 
 
 def status(run_dir: Path) -> dict[str, Any]:
@@ -30,16 +32,24 @@ def status(run_dir: Path) -> dict[str, Any]:
         "planned": _planned_trials(told),
         "trials": counts,
         "reports": told.reports,
-        "seconds": sum(row["seconds"] for trial in told.trials.values() for row in trial.reports),
+        "seconds": told.spent.seconds,
+        "budget": budget.limits(told),
+        "spent": budget.spent(told, time.time() if state == "running" else told.last_event),
+        "spent_by_status": budget.spent_by_status(told),
+        "exhausted": told.exhausted,
+        "extensions": told.extensions,
         "cells": history.cell_rows(told),
         "failures": [
-            {"trial": name, "status": trial.status, "reason": trial.reason}
+            {"trial": name, "status": trial.status, "cause": trial.cause, "reason": trial.reason}
             for name, trial in told.trials.items()
             if trial.status in (records.DIVERGED, records.FAILED)
         ],
     }
 
 
-def _planned_trials(told: History) -> int:
+def _planned_trials(told: History) -> int | None:
+    """None where the budget decides."""
     spec = told.plan["spec"]
+    if spec["trials"] >= NO_LIMIT:
+        return None
     return len(told.cells) * int(spec["trials"] + spec["finalists"])

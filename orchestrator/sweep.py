@@ -15,18 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import history, journal, plan, spec
+from orchestrator import extension, history, journal, plan, spec
 from orchestrator.engine import Engine
 from orchestrator.errors import UserError
 from orchestrator.plan import Plan
 from orchestrator.progress import Progress
 from orchestrator.ray import tuner
+from orchestrator.records import FINISHED, INTERRUPTED, STOPPED
 from orchestrator.tracking import lineage, mirror
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-FINISHED, INTERRUPTED = "finished", "interrupted"
 
 # What the numbers of a sweep depend on, beside its specification, spaces and data.
 CODE = (
@@ -65,7 +64,7 @@ def prepare(path: Path, options: Options) -> Plan:
 
 
 def run(planned: Plan, options: Options, say: Console, announce: Callable[[], None] = lambda: None) -> str:
-    """Run a sweep from where its journal stands, to its end or to Ctrl-C: `finished` or `interrupted`.
+    """Run a sweep from where its journal stands, to its end or to Ctrl-C: `finished`, `interrupted` or `stopped`.
 
     `announce` is called once the sweep is sure to run, while Ray starts.
 
@@ -75,18 +74,60 @@ def run(planned: Plan, options: Options, say: Console, announce: Callable[[], No
     """
     run_dir = options.runs / planned.spec.name
     if _is_finished(run_dir, planned, options, say):
-        _write_plan(run_dir, planned)
-        _catch_up(mirror.start(run_dir), run_dir, say)
-        return FINISHED
-    writer = journal.Writer(run_dir)
-    try:
+        return _nothing_to_do(planned, run_dir, say)
+    with contextlib.closing(journal.Writer(run_dir)) as writer:
         if not journal.events(run_dir):
-            facts = {"id": uuid.uuid4().hex[:12], **planned.as_dict(), "code": _code()}
-            facts["lineage"] = lineage.collect(planned.data)
+            facts = {"id": uuid.uuid4().hex[:12], **_facts(planned)}
             writer.append(("planned", "planned", None, facts))
         return _session(planned, options, writer, run_dir, say, announce)
-    finally:
-        writer.close()
+
+
+def resume(run_dir: Path, options: Options, say: Console, announce: Callable[[Plan], None] = lambda _: None) -> str:
+    """Go on with the sweep in `run_dir` as its journal describes it; no file but those of the run is needed.
+
+    Raises:
+        UserError: there is no sweep, another process drives it, or its data is not there in its version.
+    """
+    past = history.of(run_dir)
+    planned = extension.restore(past, run_dir, options.data_root)
+    if past.closed == FINISHED:
+        return _nothing_to_do(planned, run_dir, say)
+    with contextlib.closing(journal.Writer(run_dir)) as writer:
+        return _session(planned, options, writer, run_dir, say, lambda: announce(planned))
+
+
+def extend(
+    run_dir: Path,
+    options: Options,
+    spaces: Path | None,
+    say: Console,
+    announce: Callable[[Plan], None] = lambda _: None,
+) -> str:
+    """Go on with a sweep under a plan that has grown (`options.overrides`, search spaces in the folder `spaces`).
+
+    Raises:
+        UserError: as `resume`, or a change under which the results so far would not be what they are.
+    """
+    with contextlib.closing(journal.Writer(run_dir)) as writer:
+        past = history.of(run_dir)
+        before = extension.restore(past, run_dir, options.data_root)
+        planned, changes = extension.extended(before, options.overrides, spaces)
+        if changes:
+            number = len(past.extensions) + 1
+            writer.append((f"extended/{number}", "extended", None, {"changes": changes, "plan": _facts(planned)}))
+        elif past.closed == FINISHED:
+            raise UserError(f"{run_dir}: finished, and nothing is asked for beyond it; such as --trials or --set")
+        return _session(planned, options, writer, run_dir, say, lambda: announce(planned))
+
+
+def _facts(planned: Plan) -> dict[str, Any]:
+    return {**planned.as_dict(), "code": _code(), "lineage": lineage.collect(planned.data)}
+
+
+def _nothing_to_do(planned: Plan, run_dir: Path, say: Console) -> str:
+    _write_plan(run_dir)
+    _catch_up(_start_mirror(planned, run_dir), run_dir, say)
+    return FINISHED
 
 
 def _session(
@@ -100,20 +141,20 @@ def _session(
     cluster = tuner.Cluster(slots)
     try:
         engine = Engine(planned.spec, planned.cells, planned.spaces, writer, history.of(run_dir))
-        copying = mirror.start(run_dir)
+        copying = _start_mirror(planned, run_dir)
         with _sigterm_as_sigint(), contextlib.suppress(KeyboardInterrupt):
             announce()
             if not engine.finished:
                 with Progress(run_dir, planned.trials, say):
                     tuner.run(engine, cluster, _context(planned, run_dir))
-        state = FINISHED if engine.finished else INTERRUPTED
+        state = STOPPED if engine.fault else FINISHED if engine.finished else INTERRUPTED
         writer.append((f"closed/{session}", "closed", None, {"state": state}))
     except Exception as error:
         raise writer.trouble or error from None
     finally:
         cluster.shutdown()  # last, so that the mirror writes meanwhile
     if state == FINISHED:
-        _write_plan(run_dir, planned)
+        _write_plan(run_dir)
         _catch_up(copying, run_dir, say)
     return state
 
@@ -126,13 +167,16 @@ def _context(planned: Plan, run_dir: Path) -> dict[str, Any]:
         "data_version": planned.card.fingerprint,
         "metric": planned.spec.metric,
         "direction": planned.direction,
-        "max_epochs": planned.spec.max_epochs,
         "patience": planned.spec.patience,
     }
 
 
-def _catch_up(copying: subprocess.Popen[bytes], run_dir: Path, say: Console) -> None:
-    if not mirror.wait(copying):
+def _start_mirror(planned: Plan, run_dir: Path) -> subprocess.Popen[bytes] | None:
+    return mirror.start(run_dir) if planned.spec.tracking else None
+
+
+def _catch_up(copying: subprocess.Popen[bytes] | None, run_dir: Path, say: Console) -> None:
+    if copying is not None and not mirror.wait(copying):
         say.print(
             f"MLflow does not hold all of it yet (see {run_dir / mirror.LOG}); nothing is lost: the journal has it. "
             f"To copy the rest: python -m orchestrator.tracking.mirror {run_dir}",
@@ -151,11 +195,16 @@ def _is_finished(run_dir: Path, planned: Plan, options: Options, say: Console) -
     past = history.of(run_dir)
     if not past.plan:
         return False
-    same = past.plan["fingerprint"] == planned.fingerprint
+    same = planned.fingerprint in past.fingerprints
     if same and options.renew and past.plan.get("code") != _code():
         _set_aside(run_dir, say)
         return False
     if past.closed != FINISHED:
+        if same and past.fingerprints[-1] != planned.fingerprint:
+            raise UserError(
+                f"{run_dir}: extended since ({'; '.join(past.extensions[-1]['changes'])}); to go on: "
+                f"orchestrate resume {run_dir}"
+            )
         if not same:
             change = _first_change(past.plan, planned.as_dict())
             raise UserError(
@@ -188,7 +237,7 @@ def _first_change(before: dict[str, Any], now: dict[str, Any]) -> str:
     now = json.loads(json.dumps(now))
     for key in sorted({*before["spec"], *now["spec"]}):
         old, new = before["spec"].get(key), now["spec"].get(key)
-        if old != new and key not in ("workers", "resources", "search_spaces"):
+        if old != new and key not in spec.FREE:
             return f"{key!r} ({old} → {new})"
     for family, entries in now["spaces"].items():
         if before["spaces"].get(family) != entries:
@@ -196,11 +245,11 @@ def _first_change(before: dict[str, Any], now: dict[str, Any]) -> str:
     return "the data"
 
 
-def _write_plan(run_dir: Path, planned: Plan) -> None:
+def _write_plan(run_dir: Path) -> None:
     """What was run, without what came out: the same on every machine, so that DVC can lock it."""
-    content = {key: value for key, value in planned.as_dict().items() if key not in ("card",)}
-    content["data"] = planned.card.fingerprint
-    content["code"] = history.of(run_dir).plan["code"]
+    planned = history.of(run_dir).plan
+    content = {key: planned[key] for key in ("name", "fingerprint", "spec", "spaces", "direction", "cells", "code")}
+    content["data"] = planned["card"]["fingerprint"]
     aside = run_dir / "plan.json.new"
     aside.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     aside.replace(run_dir / "plan.json")

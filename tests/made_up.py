@@ -17,6 +17,7 @@ from orchestrator.space import Choice, Float, Int, Space
 from orchestrator.spec import Sweep
 
 CELLS = (Cell("mlp", "s", 0.25, 1000, 6000, 100), Cell("mlp", "m", 1.0, 2000, 12000, 400))
+FLOPS_AN_EPOCH = {cell.id: cell.flops * cell.train_samples for cell in CELLS}
 SPACE = Space(
     "mlp",
     {
@@ -62,12 +63,12 @@ def opened(run_dir: Path, kind: Any = Writer) -> Any:
     return writer
 
 
-def begin(writer: Writer, run_dir: Path, sweep: Sweep, direction: str = "min") -> Engine:
+def begin(writer: Writer, run_dir: Path, sweep: Sweep, direction: str = "min", space: Space = SPACE) -> Engine:
     """A session of the sweep, new or gone on with, as `sweep.run` opens it."""
     writer.append(("planned", "planned", None, planned(sweep, direction)))
     session = len(history.of(run_dir).sessions) + 1
     writer.append((f"session/{session}", "session", None, {"workers": 1}))
-    return Engine(sweep, CELLS, {"mlp": SPACE}, writer, history.of(run_dir))
+    return Engine(sweep, CELLS, {"mlp": space}, writer, history.of(run_dir))
 
 
 def row(trial: Trial, epoch: int) -> dict[str, Any]:
@@ -83,7 +84,7 @@ def row(trial: Trial, epoch: int) -> dict[str, Any]:
         "learning_rate": rate,
         "seconds": 0.1,
         "samples_per_second": 1000.0,
-        "flops": epoch * 1000,
+        "flops": epoch * FLOPS_AN_EPOCH[trial.cell],
         "samples": epoch * 100,
         "gradient_norm": 1.0,
     }

@@ -64,8 +64,8 @@ def test_what_failed_is_listed_with_its_reason(tmp_path: Path) -> None:
     engine.end(third.id, records.COMPLETE)
     writer.close()
     assert status(tmp_path)["failures"] == [
-        {"trial": first.id, "status": "failed", "reason": "out of memory"},
-        {"trial": second.id, "status": "diverged", "reason": "nan in epoch 2"},
+        {"trial": first.id, "status": "failed", "cause": "", "reason": "out of memory"},
+        {"trial": second.id, "status": "diverged", "cause": "", "reason": "nan in epoch 2"},
     ]
 
 

@@ -20,12 +20,14 @@ FLOORS = {
     **dict.fromkeys(("__init__", "errors", "documents", "tokens"), 0),
     **dict.fromkeys(("models", "tasks", "data", "space", "records"), 1),
     **dict.fromkeys(("training", "search", "journal", "history", "spec"), 2),
-    **dict.fromkeys(("engine", "plan", "ray", "tracking", "report", "progress", "status", "export"), 3),
-    **dict.fromkeys(("sweep",), 4),
+    **dict.fromkeys(("engine", "plan", "ray", "tracking", "report", "progress", "status", "export", "budget"), 3),
+    **dict.fromkeys(("sweep", "extension"), 4),
     **dict.fromkeys(("cli",), 5),
 }
 # Beside that, who may import from whom on the same floor.
-NEIGHBOURS = {("documents", "errors"), ("history", "journal"), ("ray", "engine")}
+NEIGHBOURS = {("documents", "errors"), ("history", "journal"), ("ray", "engine"), ("sweep", "extension")} | {
+    (room, "budget") for room in ("engine", "progress", "status")
+}
 
 # Library → the rooms that may import it. What is not listed may be imported anywhere.
 HOMES = {
@@ -58,6 +60,8 @@ COMMANDS = {
     "data list": ("--data-root",),
     "data prepare": ("names", "--data-root"),
     "sweep": (*("pipeline", "--workers", "--set", "--dry-run", "--fresh", "--renew", "--runs", "--data-root"),),
+    "resume": ("run_dir", "--workers", "--data-root"),
+    "extend": ("run_dir", "--trials", "--set", "--spaces", "--workers", "--data-root"),
     "status": ("run_dir", "--json"),
     "export": ("run_dir", "--out"),
     "report": ("spec", "--out", "--runs"),

@@ -18,7 +18,7 @@ from orchestrator.tracking.verify import verify
 
 def results(run_dir: Path) -> dict[str, list[dict[str, object]]]:
     """The tables without what a clock or a process number decides."""
-    clocks = {"seconds", "samples_per_second", "started", "ended", "worker"}
+    clocks = {"seconds", "samples_per_second", "started", "ended", "worker", "worker_seconds"}
     tables = history.tables(history.of(run_dir))
     return {
         name: [{key: value for key, value in row.items() if key not in clocks} for row in rows]

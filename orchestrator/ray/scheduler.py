@@ -32,17 +32,17 @@ class EngineScheduler(TrialScheduler):
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         assert self.engine is not None
         name = trial.config["trial"]
-        stop = self.engine.report(name, result["rows"])
+        let_go = self.engine.report(name, result["rows"])
         if result["ended"]:
             test = {key.removeprefix("test/"): value for key, value in result.items() if key.startswith("test/")}
-            self.engine.end(name, result["ended"], result["reason"], test)
+            about = {key: result[key] for key in ("reason", "cause", "last_finite")}
+            self.engine.end(name, result["ended"], test=test, **about)
+            let_go = True
+        if self.engine.history.trials[name].status in records.ENDED:
             _forget_checkpoint(trial)
-            return str(self.STOP)
-        if stop:
-            self.engine.end(name, records.PRUNED)
-            _forget_checkpoint(trial)
-            return str(self.STOP)
-        return str(self.CONTINUE)
+        if self.engine.fault:
+            tune_controller.request_stop_experiment()
+        return str(self.STOP if let_go else self.CONTINUE)
 
     def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
         """None: Tune then starts what is pending, oldest first, without a walk over all trials."""

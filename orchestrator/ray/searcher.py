@@ -37,7 +37,7 @@ class EngineSearcher(Searcher):
             "seed": trial.seed,
             "hyperparameters": trial.config,
             "kind": trial.kind,
-            "rungs": self.engine.rungs_ahead(trial.id),
+            **self.engine.orders(trial.id),
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

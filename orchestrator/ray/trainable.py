@@ -39,9 +39,10 @@ class TrialRunner(Trainable):
     def step(self) -> dict[str, Any]:
         """Epochs up to the next rung, or for `SECONDS_A_MESSAGE`, or to the trial's end."""
         from orchestrator.training.divergence import Diverged
+        from orchestrator.training.memory import out_of_memory
 
         rows: list[dict[str, Any]] = []
-        answer = {"rows": rows, "ended": "", "reason": "", "test": {}}
+        answer: dict[str, Any] = {"rows": rows, "ended": "", "reason": "", "cause": "", "last_finite": None, "test": {}}
         began = time.monotonic()
         try:
             while time.monotonic() - began < SECONDS_A_MESSAGE:
@@ -51,9 +52,11 @@ class TrialRunner(Trainable):
         except StopIteration as end:
             answer.update(ended=records.COMPLETE, **end.value)
         except Diverged as divergence:
-            answer.update(ended=records.DIVERGED, reason=str(divergence))
-        except Exception:
-            answer.update(ended=records.FAILED, reason=traceback.format_exc(limit=-8))
+            about = {"cause": divergence.kind, "last_finite": divergence.last_finite}
+            answer.update(ended=records.DIVERGED, reason=str(divergence), **about)
+        except Exception as error:
+            cause = records.OUT_OF_MEMORY if out_of_memory(error) else records.ERROR
+            answer.update(ended=records.FAILED, reason=traceback.format_exc(limit=-8), cause=cause)
         return answer
 
     def cleanup(self) -> None:
@@ -89,7 +92,13 @@ def _epochs(config: dict[str, Any]) -> Generator[dict[str, Any], None, dict[str,
         patience=config["patience"],
         test=config["kind"] == records.FINAL,
     )
-    outcome = yield from fit(job, data, config["device"], checkpoint_file(config["run_dir"], config["trial"]))
+    outcome = yield from fit(
+        job,
+        data,
+        config["device"],
+        checkpoint_file(config["run_dir"], config["trial"]),
+        checkpoint_epochs=config["checkpoint_epochs"],
+    )
     if outcome.test is not None:  # a finalist: its best weights go beside the journal
         checkpoint.save(Path(config["run_dir"]) / "models" / f"{config['trial']}.pt", outcome.weights)
     reasons = ["no improvement"] if outcome.stopped_early else []

@@ -13,7 +13,7 @@ import pandas as pd
 
 from orchestrator import history
 from orchestrator.errors import UserError
-from orchestrator.records import CELLS, COMPLETE, FINAL, REPORTS, SIZES, TRIALS
+from orchestrator.records import CELLS, COMPLETE, FINAL, REPORTS, SEARCH, SIZES, TRIALS
 
 Header = Mapping[str, Any]
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -93,7 +93,7 @@ class Frames:
     @property
     def search(self) -> pd.DataFrame:
         """The trials of the search, whatever became of them."""
-        return self.trials[self.trials["kind"] != FINAL]
+        return self.trials[self.trials["kind"] == SEARCH]
 
     def best_first(self, column: str = "value") -> bool:
         """`ascending` for sort_values that puts the best of the sweep's metric first."""

@@ -15,6 +15,9 @@ GOLDEN_RATIO = 0.6180339887498949
 
 
 class Rule(Protocol):
+    # Whether a trial lets go of its worker at a rung until it is promoted; else it is stopped, or goes on at once.
+    pauses: ClassVar[bool]
+
     @property
     def share(self) -> float:
         """Of the trials that reach a rung, how many go on, about."""
@@ -29,12 +32,28 @@ class Rule(Protocol):
         ...
 
     def keeps(self, value: float, others: Sequence[float], direction: str) -> bool:
-        """Whether a trial with `value` goes on, given what others had at this rung."""
+        """Whether a trial with `value` goes on, given what others had at this rung; of rules that do not pause."""
+        ...
+
+    def promotes(self, values: Mapping[str, float], direction: str, least: int) -> list[str]:
+        """The trials that may go on from a rung, best first, given what all had there; of rules that pause.
+
+        At least `least` of them: once no other will come, the best one goes on all the same.
+        """
         ...
 
 
+class _Stopping:
+    """A rule that decides when a trial arrives, and never again."""
+
+    pauses: ClassVar[bool] = False
+
+    def promotes(self, values: Mapping[str, float], direction: str, least: int) -> list[str]:
+        return []
+
+
 @dataclass(frozen=True)
-class Never:
+class Never(_Stopping):
     """Every trial runs to its end."""
 
     share: ClassVar[float] = 1.0
@@ -50,7 +69,7 @@ class Never:
 
 
 @dataclass(frozen=True)
-class Halving:
+class Halving(_Stopping):
     """Successive halving, asynchronous: at each rung the best 1/reduction_factor so far go on.
 
     Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning" (arXiv 1810.05934), the variant that
@@ -82,7 +101,23 @@ class Halving:
 
 
 @dataclass(frozen=True)
-class Median:
+class Promotion(Halving):
+    """Successive halving, asynchronous, that promotes: a trial waits at its rung until it is among its best
+    1/reduction_factor (Li et al. 2020, Algorithm 2), and goes on from its checkpoint.
+
+    Compared with stopping, nobody goes on just for having come first; every trial first gets the shortest training.
+    """
+
+    pauses: ClassVar[bool] = True
+
+    def promotes(self, values: Mapping[str, float], direction: str, least: int) -> list[str]:
+        sign = -1.0 if direction == "max" else 1.0
+        ranked = sorted(values, key=lambda trial: sign * values[trial])  # of equal ones, who came first
+        return ranked[: max(least, int(len(values) / self.reduction_factor))]
+
+
+@dataclass(frozen=True)
+class Median(_Stopping):
     """A trial stops when it is worse than the median of the others at the same epoch (Golovin et al. 2017)."""
 
     min_epochs: int
@@ -106,7 +141,7 @@ class Median:
 
 
 @dataclass(frozen=True)
-class Hyperband:
+class Hyperband(_Stopping):
     """Several halvings side by side, of which each begins to compare one rung later (Li et al. 2018, arXiv 1603.06560).
 
     A hedge against learning curves that cross: the last bracket stops nobody. Trials are dealt out so that the
@@ -141,6 +176,7 @@ class Hyperband:
 RULES: Mapping[str, Callable[[int, float], Rule]] = {
     "none": lambda min_epochs, reduction_factor: Never(),
     "halving": Halving,
+    "promotion": Promotion,
     "median": Median,
     "hyperband": Hyperband,
 }

@@ -8,7 +8,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from orchestrator.records import COMPLETE, DIVERGED, ENDED, FAILED, FINAL, PRUNED, STATUSES
+from orchestrator.records import COMPLETE, DIVERGED, ENDED, FAILED, PRUNED, SEARCH, STATUSES
 from orchestrator.report import frames as run_frames
 from orchestrator.report import svg, theme, wording
 from orchestrator.report.pieces import Column, Context, Figure, Section, Table, definitions
@@ -35,7 +35,7 @@ def section(context: Context) -> Section:
 def spending(context: Context) -> pd.DataFrame:
     """Trials, epochs, training seconds and FLOPs per kind and status."""
     trials = context.frames.trials
-    kind = (trials["kind"] == FINAL).map({True: "finalists", False: "search"})
+    kind = (trials["kind"] == SEARCH).map({True: "search", False: "finalists"})
     grouped = trials.assign(kind=kind).groupby(["kind", "status"], sort=False)
     frame = grouped.agg(
         trials=("trial", "size"), epochs=("epochs", "sum"), seconds=("seconds", "sum"), flops=("flops", "sum")

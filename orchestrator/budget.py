@@ -1,0 +1,69 @@
+"""What a sweep has spent, and whether its budget allows what is still to come.
+
+Work to come is reckoned as if it ran to its end: FLOPs are known, time is what the cell's epochs took so far (of a
+cell that has none yet, in proportion to its FLOPs). So the search never passes a limit, and may leave a little of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.history import History
+
+# A kind of cost in a specification → its unit.
+UNITS: Mapping[str, str] = {"trials": "trials", "hours": "hours", "worker_hours": "worker-hours", "flops": "FLOPs"}
+
+
+def limits(history: History) -> dict[str, float]:
+    """What the specification allows, of the kinds of cost that it limits."""
+    planned = history.plan["spec"].get("budget") or {}
+    return {kind: float(limit) for kind, limit in planned.items() if limit is not None}
+
+
+def spent(history: History, now: float) -> dict[str, float]:
+    """Each kind of cost so far; `now` in seconds since 1970."""
+    return {
+        "trials": len(history.trials),
+        "hours": history.spent.hours(now),
+        "worker_hours": history.spent.worker_hours(now),
+        "flops": history.spent.flops,
+    }
+
+
+def spent_by_status(history: History) -> dict[str, dict[str, float]]:
+    """Trials, worker-hours and FLOPs by what became of the trials."""
+    costs: dict[str, dict[str, float]] = {}
+    for told in history.trials.values():
+        cost = costs.setdefault(told.status, {"trials": 0, "worker_hours": 0.0, "flops": 0})
+        cost["trials"] += 1
+        cost["worker_hours"] += told.worker_seconds / 3600
+        cost["flops"] += told.reports[-1]["flops"] if told.reports else 0
+    return costs
+
+
+def exceeded(
+    limits: Mapping[str, float], history: History, now: float, trials: int, epochs: Mapping[str, float]
+) -> str | None:
+    """The first limit that what was spent, and as many `trials` and `epochs` (by cell) to come, would pass; or None."""
+    flops = sum(_epoch_flops(history, cell) * count for cell, count in epochs.items())
+    worker_hours = sum(_epoch_seconds(history, cell) * count for cell, count in epochs.items()) / 3600
+    workers = int(history.sessions[-1].get("workers", 1)) if history.sessions else 1
+    to_come = {"trials": trials, "hours": worker_hours / workers, "worker_hours": worker_hours, "flops": flops}
+    so_far = spent(history, now)
+    return next((name for name, limit in limits.items() if so_far[name] + to_come[name] > limit), None)
+
+
+def _epoch_flops(history: History, cell: str) -> int:
+    one = history.cells[cell]
+    return one.flops * one.train_samples
+
+
+def _epoch_seconds(history: History, cell: str) -> float:
+    """Of a busy worker: training, and in proportion what comes with it (loading, checkpoints, waiting)."""
+    spent = history.spent
+    if not spent.seconds or not spent.flops:
+        return 0.0
+    beside = max(1.0, spent.worker_seconds / spent.seconds)
+    if count := spent.epochs_by_cell[cell]:
+        return beside * spent.seconds_by_cell[cell] / count
+    return beside * spent.seconds / spent.flops * _epoch_flops(history, cell)
