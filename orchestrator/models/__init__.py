@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from orchestrator.models import lenet, mlp, perceptron
+from orchestrator.models import gru, lenet, lstm, mlp, perceptron, rnn
+from orchestrator.tokens import Tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +35,17 @@ class Family:
 
 _ANY: Mapping[str, tuple[int, ...]] = {"classification": (1, 8, 8), "regression": (10,)}
 _IMAGES: Mapping[str, tuple[int, ...]] = {"classification": (1, 8, 8), "regression": (1, 8, 8)}
+_SEQUENCES: Mapping[str, tuple[int, ...]] = {
+    "classification": (12, 5),
+    "regression": (12, 5),
+    "language_modelling": Tokens(time=12, vocabulary=10),
+}
 
 FAMILIES: Mapping[str, Family] = {
     "perceptron": Family(perceptron.Config, perceptron.build, perceptron.SIZES, _ANY, perceptron.PAPER),
     "mlp": Family(mlp.Config, mlp.build, mlp.SIZES, _ANY, mlp.PAPER),
     "lenet": Family(lenet.Config, lenet.build, lenet.SIZES, _IMAGES, lenet.PAPER),
+    "rnn": Family(rnn.Config, rnn.build, rnn.SIZES, _SEQUENCES, rnn.PAPER),
+    "lstm": Family(lstm.Config, lstm.build, lstm.SIZES, _SEQUENCES, lstm.PAPER),
+    "gru": Family(gru.Config, gru.build, gru.SIZES, _SEQUENCES, gru.PAPER),
 }

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from orchestrator.errors import UserError
 from orchestrator.models.activations import ACTIVATIONS, Activation
+from orchestrator.tokens import Tokens
 
 PAPER = "Rumelhart, Hinton, Williams: Learning representations by back-propagating errors, Nature 323, 1986"
 
@@ -66,4 +67,6 @@ class MLP(nn.Module):
 
 
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    if isinstance(input_shape, Tokens):
+        raise UserError("mlp takes numbers, found text as token ids")
     return MLP(config, math.prod(input_shape), outputs)

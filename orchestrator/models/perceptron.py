@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from orchestrator.errors import UserError
+from orchestrator.tokens import Tokens
 
 PAPER = "Rosenblatt: The perceptron, a probabilistic model, Psychological Review 65(6), 1958"
 
@@ -81,4 +82,6 @@ class Perceptron(nn.Module):
 
 
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
+    if isinstance(input_shape, Tokens):
+        raise UserError("perceptron takes numbers, found text as token ids")
     return Perceptron(config, math.prod(input_shape), outputs)

@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.tasks.classification import Classification
+from orchestrator.tasks.language_modelling import LanguageModelling
 from orchestrator.tasks.regression import Regression
 from orchestrator.tasks.task import Direction, Split, Task
+from orchestrator.tasks.transduction import Transduction
 
 # Each entry is a class: `TASKS["classification"].metrics`, `TASKS["classification"](label_smoothing=0.1)`.
 TASKS: Mapping[str, type[Task]] = {
     "classification": Classification,
     "regression": Regression,
+    "language_modelling": LanguageModelling,
+    "transduction": Transduction,
 }
 
 __all__ = ["TASKS", "Direction", "Split", "Task"]

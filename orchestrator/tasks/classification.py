@@ -16,11 +16,12 @@ from torch.nn import functional
 from orchestrator.errors import UserError
 from orchestrator.tasks.predict import predict
 from orchestrator.tasks.task import Direction, Split
+from orchestrator.tokens import SPECIAL, Tokens
 
 
 @dataclass(frozen=True)
 class Classification:
-    """inputs [n, ...] float, targets [n] int64; the model gives logits [n, classes].
+    """inputs [n, ...] float or tokens [n, time] int64, targets [n] int64; the model gives logits [n, classes].
 
     label_smoothing: share of the target spread evenly over all classes (Szegedy et al., CVPR 2016, section 7).
     """
@@ -46,4 +47,7 @@ class Classification:
         return {"loss": values[0], "accuracy": values[1]}
 
     def example(self, rows: int, input_shape: tuple[int, ...], outputs: int) -> tuple[Tensor, Tensor]:
-        return torch.randn(rows, *input_shape), torch.randint(outputs, (rows,))
+        targets = torch.randint(outputs, (rows,))
+        if isinstance(input_shape, Tokens):
+            return torch.randint(len(SPECIAL), input_shape.vocabulary, (rows, input_shape.time)), targets
+        return torch.randn(rows, *input_shape), targets

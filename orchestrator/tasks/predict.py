@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
 from orchestrator.tasks.task import Split
 
 
-@torch.inference_mode()
-def predict(model: nn.Module, split: Split, batch_size: int) -> Tensor:
-    """Outputs [n, outputs] as float32, in evaluation mode; the model's mode is restored."""
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients; the model's mode is restored."""
     training = model.training
     model.eval()
     try:
-        outputs = [model(batch).float() for batch in torch.split(split.inputs, batch_size)]
+        with torch.inference_mode():
+            yield
     finally:
         model.train(training)
-    return torch.cat(outputs)
+
+
+def predict(model: nn.Module, split: Split, batch_size: int) -> Tensor:
+    """Outputs [n, outputs] as float32, in evaluation mode; the model's mode is restored."""
+    with evaluating(model):
+        return torch.cat([model(batch).float() for batch in torch.split(split.inputs, batch_size)])

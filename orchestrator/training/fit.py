@@ -209,7 +209,7 @@ def network(job: Job, card: Card) -> nn.Module:
     settings = split_config(job.family, job.size, card.task, job.config)
     with torch.random.fork_rng([]):
         torch.default_generator.manual_seed(_seed(job.seed, "weights"))
-        return settings.family.build(settings.model, tuple(card.input_shape), card.outputs)
+        return settings.family.build(settings.model, card.input_shape, card.outputs)
 
 
 def _start(job: Job, data: Data, device: torch.device) -> _Training:
@@ -218,7 +218,7 @@ def _start(job: Job, data: Data, device: torch.device) -> _Training:
     settings = split_config(job.family, job.size, card.task, job.config)
     _check(job, settings, data)
     dtype = autocast_type(job.precision, device)
-    description = cost(settings, tuple(card.input_shape), card.outputs)
+    description = cost(settings, card.input_shape, card.outputs)
     # Convolutions are a quarter faster with the channels last; other layers don't mind.
     model = network(job, card).to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it

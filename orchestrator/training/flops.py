@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -16,8 +18,11 @@ def flops_per_sample(model: nn.Module, task: Task, input_shape: tuple[int, ...],
 
     Matrix products and convolutions are counted (a multiplication and an addition are two), elementwise operations
     and the optimizer are not: the convention of scaling studies. On a model of the meta device nothing is computed.
-    The model's gradients and running statistics are changed: give it one that is not needed further.
+    Where torch's counter can't see into the kernels that compute, the model says so by `counted_on_meta`, and is
+    counted there. The model's gradients and running statistics are changed: give it one that is not needed further.
     """
+    if getattr(model, "counted_on_meta", False):
+        model = copy.deepcopy(model).to("meta")
     device = next(model.parameters()).device
     with torch.device(device), FlopCounterMode(display=False) as counter:
         inputs, targets = task.example(_ROWS, input_shape, outputs)

@@ -143,7 +143,8 @@ def _without_floats(config: Any, keep: set[str]) -> Any:
 _SMALL = 2_000_000
 
 
-@lru_cache(maxsize=1024)
+# typed: the shape of text is equal to that of numbers with as many features, and means something else.
+@lru_cache(maxsize=1024, typed=True)
 def _cost(family: Family, model: Any, task: Task, input_shape: tuple[int, ...], outputs: int) -> Description:
     with torch.device("meta"):
         network = family.build(model, input_shape, outputs)

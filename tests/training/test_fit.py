@@ -17,6 +17,8 @@ from orchestrator.training import checkpoint
 from orchestrator.training.fit import Job, Outcome, fit, network
 from orchestrator.training.parameters import describe
 
+# Others have their own tests of this, with inputs that they can take.
+OF_DIGITS = [name for name, family in FAMILIES.items() if family.tasks.get("classification") == (1, 8, 8)]
 MEASURED = ("seconds", "samples_per_second")  # the clock's, all else is the job's
 ALL_AT_WORK = {
     "dropout": 0.3, "weight_decay": 1e-3, "l1": 1e-5, "gradient_clip": 1.0, "schedule": "cosine",
@@ -70,7 +72,7 @@ def test_a_row_an_epoch_with_what_was_spent(few_digits: Data) -> None:
         assert row["gradient_norm"] > 0
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", OF_DIGITS)
 def test_the_same_job_gives_the_same_losses_to_the_last_bit(family: str, few_digits: Data) -> None:
     torch.manual_seed(1)
     first, _ = run(fit(job(family, config=ALL_AT_WORK), few_digits))
@@ -81,7 +83,7 @@ def test_the_same_job_gives_the_same_losses_to_the_last_bit(family: str, few_dig
     assert first[0]["train_loss"] != other[0]["train_loss"]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", OF_DIGITS)
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
 def test_going_on_from_a_checkpoint_gives_the_losses_of_an_uninterrupted_run(
     family: str, optimizer: str, few_digits: Data, tmp_path: Path

@@ -1,0 +1,130 @@
+"""What rnn, lstm and gru share: all but the cell.
+
+Letters: B batch, T steps, F features of a step, W width, D directions (1 or 2), O outputs, V vocabulary.
+
+    tokens [B, T] → embedding                numbers [B, T, F] as they are
+    layers of torch's own cells, each over the outputs of the one before, D × W wide
+    pooling over the steps → linear → [B, O]; for a language model the linear layer at every step → [B, T, O]
+
+Rows of different length are exact: a row's outputs are the same alone and in a padded batch. Padding is at the end,
+tokens of id 0 or steps of zeros throughout. Dropout is on the connections that are not recurrent: after the
+embedding, between layers and before the output (Zaremba, Sutskever, Vinyals, "Recurrent neural network
+regularization", 2014).
+
+A network that reads backwards too has a state of its own for that (Schuster, Paliwal, "Bidirectional recurrent neural
+networks", IEEE Transactions on Signal Processing 45(11), 1997); it can't be a language model, as it has seen what it
+is to predict.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from orchestrator.errors import UserError
+from orchestrator.tokens import PADDING, Tokens
+
+Pooling = Literal["last", "mean", "max"]
+
+
+class Recurrent(nn.Module):
+    # torch's counter can't see into the kernels of recurrent layers; on the meta device there is a path that it can.
+    counted_on_meta: ClassVar[bool] = True
+
+    def __init__(
+        self, cells: nn.RNNBase, input_shape: tuple[int, ...], outputs: int, dropout: float, pooling: Pooling
+    ) -> None:
+        super().__init__()
+        if isinstance(input_shape, Tokens):
+            self.embedding = nn.Embedding(input_shape.vocabulary, cells.input_size, padding_idx=PADDING)
+        self.cells = cells
+        self.pooling = pooling
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(cells.hidden_size * (2 if cells.bidirectional else 1), outputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[B, T] or [B, T, F] → [B, O]: logits, or predicted values."""
+        states, lengths = self._states(inputs)
+        pooled = self._pooled(states, lengths)
+        outputs: Tensor = self.output(self.dropout(pooled))
+        return outputs
+
+    def at_every_step(self, inputs: Tensor) -> Tensor:
+        """[B, T] → [B, T, O]: at each step the logits of what follows.
+
+        Raises:
+            UserError: a bidirectional network, which has seen what follows.
+        """
+        if self.cells.bidirectional:
+            raise UserError("a network that also reads backwards has seen the next token: set bidirectional: false")
+        states, _ = self._states(inputs)
+        outputs: Tensor = self.output(self.dropout(states))
+        return outputs
+
+    def _states(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, T] or [B, T, F] → states of the last layer [B, T, D × W], zeros in the padding; lengths [B]."""
+        steps, lengths = inputs.shape[1], sequence_lengths(inputs)
+        features = self.dropout(self.embedding(inputs)) if inputs.ndim == 2 else inputs
+        if inputs.is_meta:
+            return self._countable(features), lengths
+        # On the CPU, where packing needs them.
+        known = lengths.cpu()
+        if int(known.min()) == steps:
+            states, _ = self.cells(features)
+            return states, lengths
+        packed = pack_padded_sequence(features, known, batch_first=True, enforce_sorted=False)
+        packed, _ = self.cells(packed)
+        states, _ = pad_packed_sequence(packed, batch_first=True, total_length=steps)
+        return states, lengths
+
+    def _pooled(self, states: Tensor, lengths: Tensor) -> Tensor:
+        """[B, T, D × W] → [B, D × W]: each direction's last state, or the mean or maximum over the row's own steps."""
+        if self.pooling == "last":
+            width, rows = self.cells.hidden_size, torch.arange(len(states), device=states.device)
+            return torch.cat([states[rows, lengths - 1, :width], states[:, 0, width:]], 1)
+        if self.pooling == "mean":
+            return states.sum(1) / lengths[:, None]
+        after = torch.arange(states.shape[1], device=states.device) >= lengths[:, None]
+        return states.masked_fill(after[:, :, None], -torch.inf).amax(1)
+
+    def _countable(self, features: Tensor) -> Tensor:
+        """Products of the sizes that the cells make, all steps of a layer at once: for counting, nothing else."""
+        for layer in range(self.cells.num_layers):
+            directions = []
+            for suffix in ("", "_reverse")[: 2 if self.cells.bidirectional else 1]:
+                from_input = getattr(self.cells, f"weight_ih_l{layer}{suffix}")
+                from_state = getattr(self.cells, f"weight_hh_l{layer}{suffix}")
+                states = nn.functional.linear(features, from_input)[..., : self.cells.hidden_size]
+                states = nn.functional.linear(states, from_state)[..., : self.cells.hidden_size]
+                directions.append(states)
+            features = torch.cat(directions, -1)
+        return features
+
+
+def sequence_lengths(inputs: Tensor) -> Tensor:
+    """Steps of each row [B, T] or [B, T, F] up to its last one that is not padding, at least 1. [B] int64"""
+    own = inputs != PADDING if inputs.ndim == 2 else (inputs != 0).any(2)
+    steps = torch.arange(1, inputs.shape[1] + 1, device=inputs.device)
+    return (own * steps).amax(1).clamp(min=1)
+
+
+def features_of(family: str, input_shape: tuple[int, ...], width: int) -> int:
+    """What a step brings to the first layer: an embedding as wide as the layers, or the features that there are.
+
+    Raises:
+        UserError: a shape that is no sequence.
+    """
+    if isinstance(input_shape, Tokens):
+        return width
+    if len(input_shape) != 2:
+        shape = "×".join(map(str, input_shape))
+        raise UserError(f"{family} takes sequences [time, features] or text, found inputs of {shape}")
+    return input_shape[1]
+
+
+def check_dropout(dropout: float) -> None:
+    if not 0 <= dropout < 1:
+        raise UserError(f"dropout must be at least 0 and below 1, found {dropout}")
