@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from orchestrator.models import gru, lenet, lstm, mlp, perceptron, rnn
+from orchestrator.models import gpt, gru, lenet, lstm, mlp, perceptron, rnn
 from orchestrator.tokens import Tokens
 
 
@@ -40,6 +40,7 @@ _SEQUENCES: Mapping[str, tuple[int, ...]] = {
     "regression": (12, 5),
     "language_modelling": Tokens(time=12, vocabulary=10),
 }
+_TEXT: Mapping[str, tuple[int, ...]] = {"language_modelling": Tokens(time=12, vocabulary=10)}
 
 FAMILIES: Mapping[str, Family] = {
     "perceptron": Family(perceptron.Config, perceptron.build, perceptron.SIZES, _ANY, perceptron.PAPER),
@@ -48,4 +49,5 @@ FAMILIES: Mapping[str, Family] = {
     "rnn": Family(rnn.Config, rnn.build, rnn.SIZES, _SEQUENCES, rnn.PAPER),
     "lstm": Family(lstm.Config, lstm.build, lstm.SIZES, _SEQUENCES, lstm.PAPER),
     "gru": Family(gru.Config, gru.build, gru.SIZES, _SEQUENCES, gru.PAPER),
+    "gpt": Family(gpt.Config, gpt.build, gpt.SIZES, _TEXT, gpt.PAPER),
 }

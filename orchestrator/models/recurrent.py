@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from orchestrator.errors import UserError
+from orchestrator.models.sequences import sequence_lengths
 from orchestrator.tokens import PADDING, Tokens
 
 Pooling = Literal["last", "mean", "max"]
@@ -102,13 +103,6 @@ class Recurrent(nn.Module):
                 directions.append(states)
             features = torch.cat(directions, -1)
         return features
-
-
-def sequence_lengths(inputs: Tensor) -> Tensor:
-    """Steps of each row [B, T] or [B, T, F] up to its last one that is not padding, at least 1. [B] int64"""
-    own = inputs != PADDING if inputs.ndim == 2 else (inputs != 0).any(2)
-    steps = torch.arange(1, inputs.shape[1] + 1, device=inputs.device)
-    return (own * steps).amax(1).clamp(min=1)
 
 
 def features_of(family: str, input_shape: tuple[int, ...], width: int) -> int:

@@ -14,6 +14,7 @@ from torch import nn
 from orchestrator.documents import nearest
 from orchestrator.errors import UserError
 from orchestrator.models import FAMILIES, Family
+from orchestrator.models.sequences import embedding_parameters
 from orchestrator.tasks import TASKS, Task
 from orchestrator.training.flops import flops_per_sample
 from orchestrator.training.hyperparameters import Hyperparameters
@@ -35,10 +36,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Description:
-    """params: trained numbers. flops_per_sample: forward and backward of one row (see `flops.py`)."""
+    """params: trained numbers. flops_per_sample: forward and backward of one row (see `flops.py`).
+
+    params_without_embeddings: those outside of tables of tokens and positions, which scaling laws of language models
+    are drawn over.
+    """
 
     params: int
     flops_per_sample: int
+    params_without_embeddings: int
 
 
 def parameters(family: str, task: str) -> dict[str, Allowed]:
@@ -148,11 +154,12 @@ _SMALL = 2_000_000
 def _cost(family: Family, model: Any, task: Task, input_shape: tuple[int, ...], outputs: int) -> Description:
     with torch.device("meta"):
         network = family.build(model, input_shape, outputs)
-    params = count_parameters(network)
+    params, embeddings = count_parameters(network), embedding_parameters(network)
     with torch.random.fork_rng([]):
         if params < _SMALL:
             network = family.build(model, input_shape, outputs)
-        return Description(params, flops_per_sample(network, task, input_shape, outputs))
+        flops = flops_per_sample(network, task, input_shape, outputs)
+    return Description(params, flops, params - embeddings)
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -14,7 +14,8 @@ from orchestrator.data.card import Card
 from orchestrator.data.load import Data, Split
 from orchestrator.errors import UserError
 from orchestrator.models import FAMILIES
-from orchestrator.models.recurrent import Recurrent, sequence_lengths
+from orchestrator.models.recurrent import Recurrent
+from orchestrator.models.sequences import sequence_lengths
 from orchestrator.tokens import SPECIAL, Tokens
 from orchestrator.training.fit import Job, fit
 from orchestrator.training.parameters import describe
