@@ -49,3 +49,9 @@ def shuffled(split: Split, order: Tensor, sizes: Sequence[int]) -> Iterator[tupl
         if gathered.ndim == 4:  # the layout of the convolutions' weights, see fit
             gathered = gathered.contiguous(memory_format=torch.channels_last)
         yield from zip(torch.split(gathered, part), torch.split(targets[index], part), strict=True)
+
+
+def pieces(rows: int, count: int) -> list[int]:
+    """Sizes of a batch's pieces, as even as can be: `count` of them, or fewer where one would be a lone row."""
+    count = max(1, min(count, rows // 2))
+    return [rows // count + (piece < rows % count) for piece in range(count)]

@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Collection, Generator, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -20,12 +19,19 @@ from orchestrator.errors import UserError
 from orchestrator.records import better
 from orchestrator.tasks import Direction, Split
 from orchestrator.training import checkpoint as checkpoints
-from orchestrator.training import optimizers
 from orchestrator.training.batches import batch_sizes, on_device, shuffled
-from orchestrator.training.divergence import STEPS_BETWEEN_CHECKS, Diverged, LossWatch, not_finite
+from orchestrator.training.divergence import (
+    STEPS_BETWEEN_CHECKS,
+    STUCK_STEPS,
+    Diverged,
+    has_not_moved,
+    not_finite,
+)
+from orchestrator.training.memory import released
 from orchestrator.training.parameters import Settings, cost, split_config
-from orchestrator.training.precision import Precision, autocast_type, under_autocast
+from orchestrator.training.precision import Precision, autocast_type
 from orchestrator.training.schedules import learning_rate
+from orchestrator.training.update import Updates
 
 _EVALUATION_ROWS = 2048
 
@@ -60,7 +66,8 @@ class Job:
 
     config: model, task and trainer hyperparameters, flat. metric: a column of the epoch row that chooses the best
     epoch, such as "validation_accuracy". patience: epochs without a better value before training ends (None: never).
-    test: whether the test split is touched, once, with the best epoch's weights.
+    test: whether the test split is touched, once, with the best epoch's weights. micro_batches: pieces that each
+    step's batch is computed in where memory is short; the step is the same up to rounding, see `update.py`.
     """
 
     family: str
@@ -73,6 +80,7 @@ class Job:
     patience: int | None = None
     test: bool = False
     precision: Precision = "auto"
+    micro_batches: int = 1
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,8 @@ class Outcome:
     """The best epoch, its value of the job's metric, and its weights (on the CPU).
 
     test: the test split's metrics with these weights, where the job asked for them.
-    checkpoint_problem: why a checkpoint that was there could not be used, if so.
+    checkpoint_problem: why a checkpoint that was there could not be used, if so. unsaved: how often a checkpoint
+    could not be written, and why; one line, or None.
     """
 
     best_epoch: int
@@ -89,15 +98,7 @@ class Outcome:
     weights: dict[str, Tensor]
     stopped_early: bool
     checkpoint_problem: str | None = None
-
-
-@dataclass
-class _Player:
-    """A part of the model with an optimizer of its own; mostly there is one, the whole model."""
-
-    optimizer: torch.optim.Optimizer
-    parameters: list[nn.Parameter]
-    penalized: list[nn.Parameter]
+    unsaved: str | None = None
 
 
 @dataclass
@@ -105,17 +106,14 @@ class _Training:
     """All that a training is while it runs; `state` is the part that a checkpoint keeps."""
 
     job: Job
-    settings: Settings
-    device: torch.device
-    dtype: torch.dtype | None
+    updates: Updates
     flops_per_sample: int
-    model: nn.Module
-    players: dict[str, _Player]
-    scaler: torch.amp.GradScaler | None
     rows: list[EpochRow] = field(default_factory=list)
     best_epoch: int = 0
     best_value: float = math.nan
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+    failures: int = 0
+    unsaved: str | None = None
 
     def finished(self) -> bool:
         return len(self.rows) >= self.job.max_epochs or self.out_of_patience()
@@ -128,14 +126,21 @@ class _Training:
         value = row[self.job.metric]
         if not self.best_epoch or better(value, self.best_value, self.job.direction):
             self.best_epoch, self.best_value = row["epoch"], value
-            self.best_weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+            self.best_weights = {name: tensor.clone() for name, tensor in self.updates.model.state_dict().items()}
+
+    def check_progress(self) -> None:
+        """Whether to go on with what has not moved so far. A training that is over is left to be what it is."""
+        watch, h = self.updates.watch, self.updates.settings.hyperparameters
+        if self.finished() or watch.contested or watch.step < STUCK_STEPS:
+            return
+        losses, warmup = [row["train_loss"] for row in self.rows], h.warmup_fraction * self.job.max_epochs
+        if has_not_moved(losses, watch.start, self.best_epoch, warmup, self.job.max_epochs):
+            raise Diverged("stuck", len(losses), watch.step, watch.last_finite)
 
     def state(self) -> dict[str, Any]:
         return {
             "job": _identity(self.job),
-            "model": self.model.state_dict(),
-            "optimizers": {name: player.optimizer.state_dict() for name, player in self.players.items()},
-            "scaler": self.scaler.state_dict() if self.scaler else None,
+            **self.updates.state(),
             "rows": self.rows,
             "best_epoch": self.best_epoch,
             "best_value": self.best_value,
@@ -143,20 +148,26 @@ class _Training:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        for name, player in self.players.items():
-            player.optimizer.load_state_dict(state["optimizers"][name])
-        if self.scaler:
-            self.scaler.load_state_dict(state["scaler"])
+        self.updates.restore(state)
         self.rows, self.best_weights = state["rows"], state["best_weights"]
         self.best_epoch, self.best_value = state["best_epoch"], state["best_value"]
+
+    def save(self, place: checkpoints.Place) -> None:
+        """Write a checkpoint. It is an insurance: where it can't be written, that is noted and training goes on."""
+        try:
+            checkpoints.save(place, self.state())
+        except OSError as error:
+            self.failures += 1
+            times = "" if self.failures == 1 else f" ({self.failures} times so far)"
+            said = (error.strerror or str(error)).partition("\n")[0]
+            self.unsaved = f"no checkpoint at epoch {len(self.rows)}{times}: {said}"
 
 
 def fit(
     job: Job,
     data: Data,
     device: torch.device | str = "cpu",
-    checkpoint: Path | None = None,
+    checkpoint: checkpoints.Place | None = None,
     checkpoint_seconds: float = 10.0,
     checkpoint_epochs: Collection[int] = (),
 ) -> Generator[EpochRow, None, Outcome]:
@@ -171,34 +182,50 @@ def fit(
     always at `checkpoint_epochs`, in both cases before the epoch's row is yielded. If the file is there at the start,
     its rows are *yielded again*, as they were, and training goes on from the epoch after: the losses are those of
     an uninterrupted run. So no row can be lost between the file and whoever keeps the rows. The caller deletes the
-    file when the training is over.
+    file when the training is over. Where it can't be written (a full disk), training goes on and tries again as
+    often; the outcome says so.
 
     Raises:
         UserError: at the first row, a configuration, metric or data shape that is not possible, or a
             checkpoint of another job.
-        Diverged: a loss is not finite; in the epoch in which that happens.
+        Diverged: the training leads nowhere; in the epoch in which that is seen.
+        OutOfMemory: there was not enough; nothing of the training is held any more.
     """
-    training = _start(job, data, torch.device(device))
+    work = _fit(job, data, torch.device(device), checkpoint, checkpoint_seconds, checkpoint_epochs)
+    return (yield from released(work))
+
+
+def _fit(
+    job: Job,
+    data: Data,
+    device: torch.device,
+    checkpoint: checkpoints.Place | None,
+    checkpoint_seconds: float,
+    checkpoint_epochs: Collection[int],
+) -> Generator[EpochRow, None, Outcome]:
+    training = _start(job, data, device)
     problem = _resume(training, checkpoint)
     yield from [dict(row) for row in training.rows]
-    train, validation = on_device(data.train, training.device), on_device(data.validation, training.device)
+    train, validation = on_device(data.train, device), on_device(data.validation, device)
     saved = time.monotonic()
     while not training.finished():
         row = _epoch(training, train, validation)
         training.record(row)
+        training.check_progress()
         due = time.monotonic() - saved >= checkpoint_seconds or row["epoch"] in checkpoint_epochs
         if checkpoint is not None and due:
-            checkpoints.save(checkpoint, training.state())
+            training.save(checkpoint)
             saved = time.monotonic()
         yield dict(row)
-    training.model.load_state_dict(training.best_weights)
+    training.updates.model.load_state_dict(training.best_weights)
     test = None
     if job.test:
-        measured = _evaluate(training, on_device(data.test, training.device))
+        measured = _evaluate(training, on_device(data.test, device))
         test = {f"test_{name}": value for name, value in measured.items()}
     weights = {name: tensor.cpu() for name, tensor in training.best_weights.items()}
     stopped_early = training.out_of_patience() and len(training.rows) < job.max_epochs
-    return Outcome(training.best_epoch, training.best_value, test, weights, stopped_early, problem)
+    best = training.best_epoch, training.best_value
+    return Outcome(*best, test, weights, stopped_early, problem, training.unsaved)
 
 
 def network(job: Job, card: Card) -> nn.Module:
@@ -222,13 +249,8 @@ def _start(job: Job, data: Data, device: torch.device) -> _Training:
     # Convolutions are a quarter faster with the channels last; other layers don't mind.
     model = network(job, card).to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-    players = {}
-    for name in settings.task.players:
-        parameters = [p for p in model.get_submodule(name).parameters() if p.requires_grad]
-        penalized = optimizers.regularized(parameters) if settings.hyperparameters.l1 else []
-        players[name] = _Player(optimizers.build(parameters, settings.hyperparameters), parameters, penalized)
-    scaler = torch.amp.GradScaler(device.type) if dtype == torch.float16 else None
-    return _Training(job, settings, device, dtype, description.flops_per_sample, model, players, scaler)
+    updates = Updates(settings, model, device, dtype, job.micro_batches)
+    return _Training(job, updates, description.flops_per_sample)
 
 
 def _check(job: Job, settings: Settings, data: Data) -> None:
@@ -239,16 +261,18 @@ def _check(job: Job, settings: Settings, data: Data) -> None:
         raise UserError(f"direction must be min or max, found {job.direction!r}")
     if job.max_epochs < 1 or (job.patience is not None and job.patience < 1):
         raise UserError("max_epochs and patience must be 1 or more")
+    if job.micro_batches < 1:
+        raise UserError(f"micro_batches must be 1 or more, found {job.micro_batches}")
     for name in ("train", "validation", "test"):
         if not len(getattr(data, name).inputs):
             raise UserError(f"the {name} split is empty")
 
 
-def _resume(training: _Training, path: Path | None) -> str | None:
+def _resume(training: _Training, path: checkpoints.Place | None) -> str | None:
     """Take up the checkpoint, if there is one; the reason, if it is there and can't be used."""
     if path is None:
         return None
-    state, problem = checkpoints.load(path, training.device)
+    state, problem = checkpoints.load(path, training.updates.device)
     if state is not None:
         if state["job"] != _identity(training.job):
             raise UserError(f"{path}: the checkpoint is of another job; delete it, or give another path")
@@ -261,97 +285,60 @@ def _epoch(training: _Training, train: Split, validation: Split) -> EpochRow:
 
     All randomness comes from the seed and the epoch's number, so that an epoch is the same after an interruption.
     """
-    epoch = len(training.rows) + 1
-    before: EpochRow = training.rows[-1] if training.rows else {"flops": 0, "samples": 0, "train_loss": None}
+    epoch, watch, device = len(training.rows) + 1, training.updates.watch, training.updates.device
+    before: EpochRow = training.rows[-1] if training.rows else {"flops": 0, "samples": 0}
     start = time.perf_counter()
-    with torch.random.fork_rng(_gpus(training.device)):
+    with torch.random.fork_rng(_gpus(device)):
         torch.manual_seed(_seed(training.job.seed, f"epoch {epoch}"))
         rows = len(train.inputs)
-        trained = _train(training, train, epoch, before["train_loss"])
+        rate = _train(training, train, epoch)
         between = time.perf_counter()
         measured = _evaluate(training, validation)
     end = time.perf_counter()
     row = {
         "epoch": epoch,
-        "train_loss": trained["loss"],
+        "train_loss": watch.mean(),
         **{f"validation_{name}": value for name, value in measured.items()},
-        "learning_rate": trained["learning_rate"],
+        "learning_rate": rate,
         "seconds": end - start,
         "samples_per_second": rows / (between - start),
         "flops": before["flops"] + rows * training.flops_per_sample,
         "samples": before["samples"] + rows,
-        "gradient_norm": trained["gradient_norm"],
+        "gradient_norm": torch.stack(watch.norms).mean().item(),
     }
     for value in (measured.get("loss", 0.0), row[training.job.metric]):
         if not math.isfinite(value):
-            raise Diverged(f"validation {not_finite(value)}", epoch, trained["steps"], trained["loss"])
+            raise Diverged(f"validation {not_finite(value)}", epoch, watch.step, watch.last_finite)
     return row
 
 
-def _train(training: _Training, split: Split, epoch: int, last_loss: float | None) -> dict[str, Any]:
-    """The steps of one epoch: the hot loop."""
-    h, task, model = training.settings.hyperparameters, training.settings.task, training.model
+def _train(training: _Training, split: Split, epoch: int) -> float:
+    """The steps of one epoch; the learning rate of the last."""
+    updates, h = training.updates, training.updates.settings.hyperparameters
     sizes = batch_sizes(len(split.inputs), h.batch_size)
     steps_before, total_steps = (epoch - 1) * len(sizes), training.job.max_epochs * len(sizes)
-    watch = LossWatch(epoch, steps_before, last_loss)
-    norms: list[Tensor] = []
-    rate, step = h.learning_rate, steps_before
     order = torch.randperm(len(split.inputs)).to(split.inputs.device)
-    model.train()
-    for inputs, targets in shuffled(split, order, sizes):
-        rate = learning_rate(h, step, total_steps)
-        total: Tensor | None = None
-        losses = task.step(model, inputs, targets)
-        if training.dtype is not None:
-            losses = under_autocast(losses, training.device, training.dtype)
-        for name, loss in losses:
-            player = training.players[name]
-            norm = _update(player, loss, rate, training, measure=(step - steps_before) % STEPS_BETWEEN_CHECKS == 0)
-            if norm is not None:
-                norms.append(norm)
-            total = loss.detach() if total is None else total + loss.detach()
-        assert total is not None, "a task's step yields at least one loss"
-        watch.add(total, len(inputs))
-        step += 1
-    gradient_norm = torch.stack(norms).mean().item()
-    return {"loss": watch.mean(), "learning_rate": rate, "gradient_norm": gradient_norm, "steps": step}
-
-
-def _update(player: _Player, loss: Tensor, rate: float, training: _Training, *, measure: bool) -> Tensor | None:
-    """Backward pass and optimizer step; the norm of the gradient before clipping, where it was measured."""
-    h, scaler, optimizer = training.settings.hyperparameters, training.scaler, player.optimizer
-    if player.penalized:
-        loss = loss + h.l1 * torch.cat([weight.flatten() for weight in player.penalized]).abs().sum()
-    optimizer.zero_grad(set_to_none=True)
-    if scaler is None:
-        torch.autograd.backward(loss)
-    else:
-        torch.autograd.backward(scaler.scale(loss))
-        scaler.unscale_(optimizer)
-    norm = None
-    if h.gradient_clip:
-        norm = nn.utils.clip_grad_norm_(player.parameters, h.gradient_clip)
-    elif measure:
-        norm = nn.utils.get_total_norm([p.grad for p in player.parameters if p.grad is not None])
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    if scaler is None:
-        optimizer.step()
-    else:
-        scaler.step(optimizer)
-        scaler.update()
-    return norm
+    updates.watch.begin(epoch, steps_before)
+    updates.model.train()
+    rate = h.learning_rate
+    for done, (inputs, targets) in enumerate(shuffled(split, order, sizes)):
+        rate = learning_rate(h, steps_before + done, total_steps)
+        updates.step(inputs, targets, rate, measure=done % STEPS_BETWEEN_CHECKS == 0)
+    updates.watch.end(updates.model)
+    return rate
 
 
 def _evaluate(training: _Training, split: Split) -> dict[str, float]:
     """The task's metrics, with the same random numbers at every call, should the task draw any."""
-    device, dtype = training.device, training.dtype
+    device, dtype = training.updates.device, training.updates.dtype
+    # What trained a batch in pieces has the memory of a piece here too.
+    rows = max(1, _EVALUATION_ROWS // training.job.micro_batches)
     with (
         torch.random.fork_rng(_gpus(device)),
         torch.autocast(device.type, dtype, enabled=dtype is not None),
     ):
         torch.manual_seed(_seed(training.job.seed, "evaluation"))
-        return training.settings.task.evaluate(training.model, split, _EVALUATION_ROWS)
+        return training.updates.settings.task.evaluate(training.updates.model, split, rows)
 
 
 def _gpus(device: torch.device) -> list[torch.device]:
@@ -359,8 +346,10 @@ def _gpus(device: torch.device) -> list[torch.device]:
 
 
 def _identity(job: Job) -> dict[str, Any]:
-    """What decides the numbers of the epochs that a checkpoint holds."""
-    return {**asdict(job), "config": dict(job.config)}
+    """What decides the numbers of the epochs that a checkpoint holds. Rounding, as by the pieces, does not."""
+    identity = {**asdict(job), "config": dict(job.config)}
+    del identity["micro_batches"]
+    return identity
 
 
 def _seed(seed: int, purpose: str) -> int:

@@ -49,6 +49,6 @@ def released(work: Generator[Item, None, Result]) -> Generator[Item, None, Resul
         message = str(error).partition("\n")[0] or type(error).__name__
     del work
     gc.collect()
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_available():
         torch.cuda.empty_cache()
     raise OutOfMemory(message)
