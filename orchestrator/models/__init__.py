@@ -12,7 +12,21 @@ from typing import Any
 
 from torch import nn
 
-from orchestrator.models import gpt, gru, lenet, lstm, mlp, perceptron, rnn
+from orchestrator.models import (
+    alexnet,
+    efficientnet,
+    gpt,
+    gru,
+    inception,
+    lenet,
+    lstm,
+    mlp,
+    perceptron,
+    resnet,
+    rnn,
+    vgg,
+    vit,
+)
 from orchestrator.tokens import Tokens
 
 
@@ -46,6 +60,12 @@ FAMILIES: Mapping[str, Family] = {
     "perceptron": Family(perceptron.Config, perceptron.build, perceptron.SIZES, _ANY, perceptron.PAPER),
     "mlp": Family(mlp.Config, mlp.build, mlp.SIZES, _ANY, mlp.PAPER),
     "lenet": Family(lenet.Config, lenet.build, lenet.SIZES, _IMAGES, lenet.PAPER),
+    "alexnet": Family(alexnet.Config, alexnet.build, alexnet.SIZES, _IMAGES, alexnet.PAPER),
+    "vgg": Family(vgg.Config, vgg.build, vgg.SIZES, _IMAGES, vgg.PAPER),
+    "resnet": Family(resnet.Config, resnet.build, resnet.SIZES, _IMAGES, resnet.PAPER),
+    "inception": Family(inception.Config, inception.build, inception.SIZES, _IMAGES, inception.PAPER),
+    "efficientnet": Family(efficientnet.Config, efficientnet.build, efficientnet.SIZES, _IMAGES, efficientnet.PAPER),
+    "vit": Family(vit.Config, vit.build, vit.SIZES, _IMAGES, vit.PAPER),
     "rnn": Family(rnn.Config, rnn.build, rnn.SIZES, _SEQUENCES, rnn.PAPER),
     "lstm": Family(lstm.Config, lstm.build, lstm.SIZES, _SEQUENCES, lstm.PAPER),
     "gru": Family(gru.Config, gru.build, gru.SIZES, _SEQUENCES, gru.PAPER),

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from orchestrator.tasks import Task
 
 _ROWS = 2  # batch normalization needs more than one row in training mode
+
+
+def _convolution_backward(outputs: Any, inputs: Any, kernel: Any, *others: Any, **named: Any) -> int:
+    """As much as forwards for each gradient that is wanted: the inputs' and the kernel's.
+
+    torch's own count ignores groups: for the gradient of a depthwise kernel it is too large by the number of channels.
+    """
+    _bias, _stride, _padding, _dilation, transposed, _output_padding, _groups, wanted = others
+    gradients = int(wanted[0]) + int(wanted[1])
+    return gradients * int(conv_flop_count(inputs, kernel, outputs, transposed=transposed))
 
 
 def flops_per_sample(model: nn.Module, task: Task, input_shape: tuple[int, ...], outputs: int) -> int:
@@ -24,7 +35,8 @@ def flops_per_sample(model: nn.Module, task: Task, input_shape: tuple[int, ...],
     if getattr(model, "counted_on_meta", False):
         model = copy.deepcopy(model).to("meta")
     device = next(model.parameters()).device
-    with torch.device(device), FlopCounterMode(display=False) as counter:
+    counts = {torch.ops.aten.convolution_backward: _convolution_backward}
+    with torch.device(device), FlopCounterMode(display=False, custom_mapping=counts) as counter:
         inputs, targets = task.example(_ROWS, input_shape, outputs)
         for _, loss in task.step(model, inputs, targets):
             torch.autograd.backward(loss)

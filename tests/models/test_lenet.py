@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import nn
 
-from orchestrator.errors import UserError
 from orchestrator.models import lenet
 from orchestrator.training.parameters import describe
 
@@ -29,21 +27,6 @@ def test_operations_equal_a_count_by_hand() -> None:
     dense = [400 * 120, 120 * 84, 84 * 10]
     by_hand = 2 * (3 * sum(convolutions + dense) - convolutions[0])
     assert describe("lenet", "m", (1, 28, 28), 10).flops_per_sample == by_hand
-
-
-@pytest.mark.parametrize(
-    "shape", [(1, 8, 8), (3, 8, 8), (1, 11, 12), (1, 12, 12), (3, 28, 28), (1, 32, 20), (3, 64, 64)]
-)
-def test_takes_images_of_8_to_64_pixels(shape: tuple[int, ...]) -> None:
-    model = lenet.build(lenet.Config(2, 4, 30, 21), shape, 10)
-    assert model(torch.randn(2, *shape)).shape == (2, 10)
-
-
-@pytest.mark.parametrize("shape", [(64,), (24, 7), (1, 4, 4)])
-def test_refuses_what_is_no_image_in_one_line(shape: tuple[int, ...]) -> None:
-    with pytest.raises(UserError, match="images") as error:
-        lenet.build(lenet.Config(2, 4, 30, 21), shape, 10)
-    assert "\n" not in str(error.value) and "×".join(map(str, shape)) in str(error.value)
 
 
 def test_pooling_is_of_the_kind_asked_for() -> None:
