@@ -22,6 +22,9 @@ RUNS = click.option("--runs", type=FOLDER, default=Path("runs"), envvar="ORCHEST
 DATA = click.option("--data-root", type=FOLDER, default=Path("data"), envvar="ORCHESTRATOR_DATA", show_default=True,
                     help="Where raw and prepared data lie.")  # fmt: skip
 
+ADDRESS = click.option(
+    "--address", metavar="HOST:PORT|auto", help="Join this Ray cluster; without it, Ray starts here."
+)
 WORKERS = click.option("--workers", type=click.IntRange(1), help="Trials at a time.  [default: as many as fit]")
 
 
@@ -71,6 +74,7 @@ def data_prepare(names: tuple[str, ...], data_root: Path) -> None:
 
 @orchestrate.command()
 @click.argument("pipeline", type=FILE)
+@ADDRESS
 @WORKERS
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the YAML.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost, and stop.")
@@ -93,15 +97,16 @@ def sweep(pipeline: Path, dry_run: bool, **options: Any) -> None:
     _prepare_dataset(plan.dataset(*specified), chosen.data_root, quiet=True)
     planned = sweeps.prepare(pipeline, chosen)
     if dry_run:
-        _print_plan(planned, chosen.workers)
+        _print_plan(planned, chosen.workers, chosen.address)
         return
-    state = sweeps.run(planned, chosen, out, lambda: _print_plan(planned, chosen.workers))
+    state = sweeps.run(planned, chosen, out, lambda: _print_plan(planned, chosen.workers, chosen.address))
     again = shlex.join(argument for argument in sys.argv[1:] if argument not in ("--fresh", "--renew"))
     _end(chosen.runs / planned.spec.name, state, f"orchestrate {again}")
 
 
 @orchestrate.command()
 @click.argument("run_dir", type=FOLDER)
+@ADDRESS
 @WORKERS
 @DATA
 def resume(run_dir: Path, **options: Any) -> None:
@@ -109,8 +114,10 @@ def resume(run_dir: Path, **options: Any) -> None:
     from orchestrator import sweep as sweeps
 
     chosen = sweeps.Options(**options)
-    state = sweeps.resume(run_dir, chosen, _console(), lambda planned: _print_plan(planned, chosen.workers))
-    _end(run_dir, state, f"orchestrate resume {run_dir}")
+    state = sweeps.resume(
+        run_dir, chosen, _console(), lambda planned: _print_plan(planned, chosen.workers, chosen.address)
+    )
+    _end(run_dir, state, _resuming(run_dir, chosen.address))
 
 
 @orchestrate.command()
@@ -118,6 +125,7 @@ def resume(run_dir: Path, **options: Any) -> None:
 @click.option("--trials", type=click.IntRange(1), help="Search trials a cell, those that are there included.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="max_epochs, sizes, data_fractions, …")
 @click.option("--spaces", type=FOLDER, help="Folder of search spaces with wider ranges, or of new families.")
+@ADDRESS
 @WORKERS
 @DATA
 def extend(run_dir: Path, trials: int | None, overrides: tuple[str, ...], spaces: Path | None, **options: Any) -> None:
@@ -126,8 +134,10 @@ def extend(run_dir: Path, trials: int | None, overrides: tuple[str, ...], spaces
 
     overrides = (*overrides, *([f"trials={trials}"] if trials else []))
     chosen = sweeps.Options(overrides=overrides, **options)
-    state = sweeps.extend(run_dir, chosen, spaces, _console(), lambda planned: _print_plan(planned, chosen.workers))
-    _end(run_dir, state, f"orchestrate resume {run_dir}")
+    state = sweeps.extend(
+        run_dir, chosen, spaces, _console(), lambda planned: _print_plan(planned, chosen.workers, chosen.address)
+    )
+    _end(run_dir, state, _resuming(run_dir, chosen.address))
 
 
 @orchestrate.command()
@@ -294,7 +304,7 @@ def _prepare_dataset(dataset: Any, data_root: Path, quiet: bool = False) -> None
         _say(f"{folder}: {card.task}, {'×'.join(map(str, card.input_shape))}, {sizes}; version {card.fingerprint[:12]}")
 
 
-def _print_plan(planned: Any, workers: int | None) -> None:
+def _print_plan(planned: Any, workers: int | None, address: str | None) -> None:
     from rich.table import Table
 
     from orchestrator import plan
@@ -312,17 +322,23 @@ def _print_plan(planned: Any, workers: int | None) -> None:
             rows = " / ".join(f"{cell.train_samples:,}" for cell in mine)
             table.add_row(family, size, f"{mine[0].params:,}", rows, f"{mine[0].flops:,}")
     _console().print(table)
-    slots = plan.slots(sweep, workers).count
-    expected = plan.forecast(planned, plan.probe(planned), slots)
+    # What machines of a cluster will take can't be measured here, nor are they known to stay.
+    slots = 1 if address else plan.slots(sweep, workers).count
+    expected = plan.forecast(planned, None if address else plan.probe(planned), slots)
     time = "" if expected.seconds is None else f", {duration(expected.seconds / slots)} of training"
+    where = f"the cluster at {address}" if address else f"{slots} workers"
     each = f"{sweep.trials} trials" if sweep.trials < NO_LIMIT else "as many trials as the budget pays"
     _say(
         f"{len(planned.cells)} cells × ({each} + {sweep.finalists} finalists) = {expected.trials} "
-        f"trials on {slots} workers; about {expected.epochs:,.0f} epochs (at most {expected.most_epochs:,}), "
+        f"trials on {where}; about {expected.epochs:,.0f} epochs (at most {expected.most_epochs:,}), "
         f"{expected.flops:.1e} FLOPs{time}"
     )
     if limits := sweep.budget.limits():
         _say("Budget: " + ", ".join(f"{value:,g} {UNITS[key]}" for key, value in limits.items()))
+
+
+def _resuming(run_dir: Path, address: str | None) -> str:
+    return f"orchestrate resume {run_dir}" + (f" --address {address}" if address else "")
 
 
 def _end(run_dir: Path, state: str, again: str) -> None:
@@ -349,17 +365,20 @@ def _end(run_dir: Path, state: str, again: str) -> None:
 
 def _print_spent(told: dict[str, Any]) -> None:
     from orchestrator.budget import UNITS
+    from orchestrator.progress import duration
 
     spent = []
     for key, value in told["spent"].items():
-        limit = f" of {told['budget'][key]:,.4g}" if key in told["budget"] else ""
-        spent.append(f"{value:,.4g}{limit} {UNITS[key]}")
+        amounts = [value, *([told["budget"][key]] if key in told["budget"] else [])]
+        hours = key.endswith("hours")
+        said = " of ".join(duration(3600 * one) if hours else f"{one:,.4g}" for one in amounts)
+        spent.append(f"{said} {'of workers' if key == 'worker_hours' else '' if hours else UNITS[key]}".strip())
     _say(f"Spent: {', '.join(spent)}")
     by_status = told["spent_by_status"]
     total = sum(cost["worker_hours"] for cost in by_status.values())
     if total:
         shares = [f"{cost['worker_hours'] / total:.0%} {status}" for status, cost in by_status.items()]
-        _say(f"Of the worker-hours: {', '.join(shares)}")
+        _say(f"Of the workers' time: {', '.join(shares)}")
     if told["exhausted"]:
         _say(f"The search ended because the budget's {UNITS[told['exhausted']['limit']]} were used up.")
     for extension in told["extensions"]:

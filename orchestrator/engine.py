@@ -163,12 +163,15 @@ class Engine:
         self._note_end(told)
         self._note_error(told)
 
-    def lost(self, trial: str, reason: str) -> None:
-        """A worker died under a trial: it runs again from its last checkpoint, unless it keeps killing workers."""
+    def lost(self, trial: str, reason: str, by_node: bool = False) -> None:
+        """A worker died under a trial: it runs again from its last checkpoint, unless it keeps killing workers.
+
+        by_node: the whole machine went away, which is not held against the trial.
+        """
         if trial not in self._open:
             return  # it has ended, or waits already
         told = self.history.trials[trial]
-        self._write(f"lost/{trial}/{told.losses + 1}", "lost", trial, {"reason": reason})
+        self._write(f"lost/{trial}/{told.losses + 1}", "lost", trial, {"reason": reason, "by_node": by_node})
         if told.losses_in_a_row >= MAX_LOSSES:
             said = f"its worker died {told.losses_in_a_row} times: {reason}"
             self.end(trial, records.FAILED, said, cause=records.LOST_WORKER)

@@ -143,7 +143,7 @@ class History:
             trial.paused_at = None
         elif kind == "lost":
             trial.losses += 1
-            trial.losses_in_a_row += 1
+            trial.losses_in_a_row += not content.get("by_node", False)
             self._put_back(trial, time)
         elif kind == "retried":
             trial.retries += 1

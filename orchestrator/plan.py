@@ -208,13 +208,11 @@ def slots(sweep: Sweep, workers: int | None) -> Slots:
     gpus = (1.0 if machine_gpus else 0.0) if sweep.resources.gpus is None else sweep.resources.gpus
     if gpus > machine_gpus:
         raise UserError(f"resources.gpus: a trial asks for {gpus:g} GPUs; this machine has {machine_gpus}")
-    if gpus > 1 and gpus % 1:
-        raise UserError(f"resources.gpus: {gpus:g}; valid: a fraction of one GPU, or a whole number of them")
+    check_resources(sweep)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if not gpus:
         return Slots(workers or sweep.workers or max(1, int(cores / cpus)), cpus, gpus)
-    # A fraction lies within one GPU: 0.4 fits twice on each, not five times on two.
-    fits = machine_gpus * int(1 / gpus + 1e-9) if gpus <= 1 else machine_gpus // int(gpus)
+    fits = Slots(1, cpus, gpus).fit_gpus(machine_gpus)
     count = workers or sweep.workers or fits
     if count > fits:
         raise UserError(
@@ -222,6 +220,17 @@ def slots(sweep: Sweep, workers: int | None) -> Slots:
             "lower workers or resources.gpus"
         )
     return Slots(count, cpus, gpus)
+
+
+def check_resources(sweep: Sweep) -> None:
+    """Whatever the machine.
+
+    Raises:
+        UserError: a number of GPUs above 1 that is not whole.
+    """
+    gpus = sweep.resources.gpus or 0.0
+    if gpus > 1 and gpus % 1:
+        raise UserError(f"resources.gpus: {gpus:g}; valid: a fraction of one GPU, or a whole number of them")
 
 
 def _known(document: Document, key: tuple[str | int, ...], word: str, table: Mapping[str, Any], not_so: str) -> None:

@@ -68,6 +68,15 @@ class Slots:
     cpus: float
     gpus: float
 
+    def fit(self, cpus: float, gpus: float) -> int:
+        """How many such trials a machine of that many CPUs and GPUs holds."""
+        by_cpus = int(cpus / self.cpus + 1e-9)
+        return min(by_cpus, self.fit_gpus(int(gpus))) if self.gpus else by_cpus
+
+    def fit_gpus(self, gpus: int) -> int:
+        """How many its GPUs hold. A fraction lies within one of them: 0.4 fits twice on each, not five times on two."""
+        return gpus * int(1 / self.gpus + 1e-9) if self.gpus <= 1 else gpus // int(self.gpus)
+
 
 @dataclass(frozen=True)
 class Trial:

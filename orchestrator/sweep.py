@@ -20,7 +20,8 @@ from orchestrator.engine import Engine
 from orchestrator.errors import UserError
 from orchestrator.plan import Plan
 from orchestrator.progress import Progress
-from orchestrator.ray import tuner
+from orchestrator.ray import places, tuner
+from orchestrator.ray.joined import JoinedCluster
 from orchestrator.records import FINISHED, INTERRUPTED, STOPPED
 from orchestrator.tracking import lineage, mirror
 
@@ -39,7 +40,7 @@ class Options:
     """What the command line adds to a specification.
 
     fresh: start over (the run that is there is kept aside). renew: start over if the run that is there was made by
-    other code.
+    other code. address: of a Ray cluster to join; without it, Ray starts here.
     """
 
     overrides: tuple[str, ...] = ()
@@ -48,6 +49,7 @@ class Options:
     renew: bool = False
     runs: Path = Path("runs")
     data_root: Path = Path("data")
+    address: str | None = None
 
 
 def prepare(path: Path, options: Options) -> Plan:
@@ -134,19 +136,20 @@ def _session(
     planned: Plan, options: Options, writer: journal.Writer, run_dir: Path, say: Console, announce: Callable[[], None]
 ) -> str:
     """From one start of the command to its end; while it lasts, this process alone writes the journal."""
-    slots = plan.slots(planned.spec, options.workers)
-    session = str(len(history.of(run_dir).sessions) + 1)
-    about = {"pid": os.getpid(), "host": os.uname().nodename, "workers": slots.count, "code": _code()}
-    writer.append((f"session/{session}", "session", None, about))
-    cluster = tuner.Cluster(slots)
+    past = history.of(run_dir)
+    storage = places.storage_of(planned.spec.storage, run_dir, planned.spec.name, past.plan["id"])
+    cluster = _cluster(planned, options)
     try:
+        session = str(len(past.sessions) + 1)
+        about = {"pid": os.getpid(), "host": os.uname().nodename, "workers": cluster.slots.count, "code": _code()}
+        writer.append((f"session/{session}", "session", None, about))
         engine = Engine(planned.spec, planned.cells, planned.spaces, writer, history.of(run_dir))
         copying = _start_mirror(planned, run_dir)
         with _sigterm_as_sigint(), contextlib.suppress(KeyboardInterrupt):
             announce()
             if not engine.finished:
                 with Progress(run_dir, planned.trials, say):
-                    tuner.run(engine, cluster, _context(planned, run_dir))
+                    tuner.run(engine, cluster, _context(planned, run_dir, storage))
         state = STOPPED if engine.fault else FINISHED if engine.finished else INTERRUPTED
         writer.append((f"closed/{session}", "closed", None, {"state": state}))
     except Exception as error:
@@ -159,10 +162,20 @@ def _session(
     return state
 
 
-def _context(planned: Plan, run_dir: Path) -> dict[str, Any]:
+def _cluster(planned: Plan, options: Options) -> tuner.Runner:
+    """Ray, started here or, with an address, joined."""
+    if options.address is None:
+        return tuner.Cluster(plan.slots(planned.spec, options.workers))
+    plan.check_resources(planned.spec)
+    resources = planned.spec.resources
+    return JoinedCluster(options.address, resources.cpus, resources.gpus, options.workers or planned.spec.workers)
+
+
+def _context(planned: Plan, run_dir: Path, storage: str) -> dict[str, Any]:
     """What every trial is told beside its own configuration."""
     return {
         "run_dir": str(run_dir.absolute()),
+        "storage": storage,
         "data": str(planned.data.absolute()),
         "data_version": planned.card.fingerprint,
         "metric": planned.spec.metric,

@@ -46,6 +46,7 @@ HOMES = {
     "scipy": {"report", "search"},
     "rich": {"progress", "cli"},
     "click": {"cli"},
+    "pyarrow": {"training"},
     "requests": {"data"},
     "urllib3": {"data"},
     "sklearn": {"data", "report"},
@@ -59,9 +60,11 @@ NO_LAYERS = {"Module", "Parameter", "functional", "utils"}
 COMMANDS = {
     "data list": ("--data-root",),
     "data prepare": ("names", "--data-root"),
-    "sweep": (*("pipeline", "--workers", "--set", "--dry-run", "--fresh", "--renew", "--runs", "--data-root"),),
-    "resume": ("run_dir", "--workers", "--data-root"),
-    "extend": ("run_dir", "--trials", "--set", "--spaces", "--workers", "--data-root"),
+    "sweep": (
+        *("pipeline", "--address", "--workers", "--set", "--dry-run", "--fresh", "--renew", "--runs", "--data-root"),
+    ),
+    "resume": ("run_dir", "--address", "--workers", "--data-root"),
+    "extend": ("run_dir", "--trials", "--set", "--spaces", "--address", "--workers", "--data-root"),
     "status": ("run_dir", "--json"),
     "export": ("run_dir", "--out"),
     "report": ("spec", "--out", "--runs"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ray.exceptions import ActorUnavailableError
 from ray.tune import Callback
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
@@ -11,7 +12,12 @@ from ray.tune.schedulers import TrialScheduler
 
 from orchestrator import records
 from orchestrator.engine import Engine
-from orchestrator.ray.trainable import checkpoint_file
+from orchestrator.errors import UserError
+from orchestrator.ray import places
+from orchestrator.ray.places import checkpoint_file
+
+# The words of Ray's core for it; there is no class of its own.
+NODE_DIED = "its node has died"
 
 
 class EngineScheduler(TrialScheduler):
@@ -19,6 +25,8 @@ class EngineScheduler(TrialScheduler):
 
     def __init__(self, engine: Engine, slots: int) -> None:
         self.engine: Engine | None = engine
+        # For what the sweep has to end, if so: Tune would wrap it in a traceback.
+        self.trouble: UserError | None = None
         self._slots = slots
         self._cache_widened = False
 
@@ -34,6 +42,13 @@ class EngineScheduler(TrialScheduler):
         name = trial.config["trial"]
         let_go = self.engine.report(name, result["rows"])
         if result["ended"]:
+            if result["ended"] == records.COMPLETE and trial.config["kind"] == records.FINAL:
+                try:
+                    places.bring_model(trial.config["storage"], trial.config["run_dir"], name)
+                except UserError as error:  # not this trial's fault: it ends when the sweep goes on
+                    self.trouble = error
+                    tune_controller.request_stop_experiment()
+                    return str(self.STOP)
             test = {key.removeprefix("test/"): value for key, value in result.items() if key.startswith("test/")}
             about = {key: result[key] for key in ("reason", "cause", "last_finite")}
             self.engine.end(name, result["ended"], test=test, **about)
@@ -49,7 +64,12 @@ class EngineScheduler(TrialScheduler):
         return None
 
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
-        pass
+        """A worker or its node is gone. Of a node that vanished Ray says at first only that it can't be reached."""
+        assert self.engine is not None
+        error = trial.get_pickled_error()
+        node = isinstance(error, ActorUnavailableError) or NODE_DIED in str(error)
+        reason = str(error).strip().rpartition("\n")[2] or "Ray lost the worker"
+        self.engine.lost(trial.config["trial"], reason, by_node=node)
 
     def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> None:
         pass
@@ -66,7 +86,7 @@ class EngineScheduler(TrialScheduler):
 
 def _forget_checkpoint(trial: Trial) -> None:
     """Once the journal has the end; the worker writes no more, it waits for this answer."""
-    checkpoint_file(trial.config["run_dir"], trial.config["trial"]).unlink(missing_ok=True)
+    places.forget(checkpoint_file(trial.config["storage"], trial.config["trial"]))
 
 
 class StartNotice(Callback):

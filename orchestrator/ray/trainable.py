@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 import traceback
 from collections.abc import Generator
@@ -13,6 +14,7 @@ from ray.tune import Trainable
 
 from orchestrator import records
 from orchestrator.errors import UserError
+from orchestrator.ray.places import checkpoint_file, model_file
 
 if TYPE_CHECKING:
     from orchestrator.data.load import Data
@@ -54,6 +56,8 @@ class TrialRunner(Trainable):
         except Diverged as divergence:
             about = {"cause": divergence.kind, "last_finite": divergence.last_finite}
             answer.update(ended=records.DIVERGED, reason=str(divergence), **about)
+        except UserError as error:
+            answer.update(ended=records.FAILED, reason=str(error), cause=records.ERROR)
         except Exception as error:
             cause = records.OUT_OF_MEMORY if out_of_memory(error) else records.ERROR
             answer.update(ended=records.FAILED, reason=traceback.format_exc(limit=-8), cause=cause)
@@ -65,11 +69,6 @@ class TrialRunner(Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         self._trial, self._rungs = config["trial"], set(config["rungs"])
         self._epochs = _epochs(config)
-
-
-def checkpoint_file(run_dir: str, trial: str) -> Path:
-    """Where a trial's state lies while it runs."""
-    return Path(run_dir) / "checkpoints" / f"{trial}.pt"
 
 
 def _epochs(config: dict[str, Any]) -> Generator[dict[str, Any], None, dict[str, Any]]:
@@ -96,11 +95,11 @@ def _epochs(config: dict[str, Any]) -> Generator[dict[str, Any], None, dict[str,
         job,
         data,
         config["device"],
-        checkpoint_file(config["run_dir"], config["trial"]),
+        checkpoint_file(config["storage"], config["trial"]),
         checkpoint_epochs=config["checkpoint_epochs"],
     )
-    if outcome.test is not None:  # a finalist: its best weights go beside the journal
-        checkpoint.save(Path(config["run_dir"]) / "models" / f"{config['trial']}.pt", outcome.weights)
+    if outcome.test is not None:  # a finalist: from there the driver brings its best weights beside the journal
+        checkpoint.save(model_file(config["storage"], config["trial"]), outcome.weights)
     reasons = ["no improvement"] if outcome.stopped_early else []
     if outcome.checkpoint_problem:
         reasons.append(f"began anew: {outcome.checkpoint_problem}")
@@ -111,6 +110,8 @@ def _epochs(config: dict[str, Any]) -> Generator[dict[str, Any], None, dict[str,
 def _data(folder: str, version: str, fraction: float, device: str) -> Data:
     from orchestrator.data.load import load
 
+    if not Path(folder).is_dir():
+        raise UserError(f"{socket.gethostname()}: no prepared data at {folder}; it must be there on every node")
     data = load(Path(folder), fraction, device)
     if data.card.fingerprint != version:
         raise UserError(f"{folder}: the data changed while the sweep ran ({data.card.fingerprint}, not {version})")

@@ -7,24 +7,35 @@ import math
 import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import Any
+from typing import Any, Protocol
 
 from orchestrator.engine import Engine
+from orchestrator.ray.quiet import ENVIRONMENT, silence
 from orchestrator.records import Slots
 
-# Tune's own loggers, progress tables and snapshots are not read by anything here: the journal is.
-QUIET = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    # A worker without a GPU of its own must not see one.
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
-}
+# Ray then takes this machine for one that is alone: its address is 127.0.0.1, and its processes listen there and
+# nowhere else. (Given as an address, 127.0.0.1 is replaced by one that others reach.) It is read when Ray is imported.
+ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+
+class Runner(Protocol):
+    """Where trials run: Ray on this machine, or a cluster that was joined (`JoinedCluster`).
+
+    slots: what there is at the start, and what a trial gets. most: how many trials there may ever be at a time.
+    """
+
+    slots: Slots
+
+    @property
+    def most(self) -> int: ...
+
+    def room(self) -> int:
+        """How many trials may run now."""
+        ...
+
+    def wait(self) -> None: ...
+
+    def shutdown(self) -> None: ...
 
 
 class Cluster:
@@ -35,11 +46,18 @@ class Cluster:
     """
 
     def __init__(self, slots: Slots) -> None:
-        os.environ.update({key: os.environ.get(key, value) for key, value in QUIET.items()})
+        os.environ.update({key: os.environ.get(key, value) for key, value in {**ENVIRONMENT, **ALONE}.items()})
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.count)
         self.slots = slots
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._started = self._thread.submit(_start, slots)
+
+    @property
+    def most(self) -> int:
+        return self.slots.count
+
+    def room(self) -> int:
+        return self.slots.count
 
     def wait(self) -> None:
         """Until Ray is there.
@@ -61,6 +79,7 @@ class Cluster:
 def _start(slots: Slots) -> None:
     import ray
 
+    silence()
     ray.init(
         address="local",  # not a cluster that happens to be there
         num_cpus=max(1, math.ceil(slots.count * slots.cpus - 1e-9)),
@@ -70,11 +89,10 @@ def _start(slots: Slots) -> None:
         log_to_driver=False,
         logging_level=logging.CRITICAL,  # it warns that it is not in the main thread, where SIGTERM is ours
         object_store_memory=100 * 1024**2,
-        _node_ip_address="127.0.0.1",  # nobody else's business
     )
 
 
-def run(engine: Engine, cluster: Cluster, context: dict[str, Any]) -> None:
+def run(engine: Engine, cluster: Runner, context: dict[str, Any]) -> None:
     """Run trials on a cluster's slots until the engine has finished, or until SIGINT.
 
     `context` is what every trial is told beside its own configuration (plain data).
@@ -89,15 +107,16 @@ def run(engine: Engine, cluster: Cluster, context: dict[str, Any]) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     cluster.wait()
     slots = cluster.slots
+    scheduler = EngineScheduler(engine, cluster.most)
     with tempfile.TemporaryDirectory(prefix="orchestrate-tune-") as scratch:
         resources = {"cpu": slots.cpus, **({"gpu": slots.gpus} if slots.gpus else {})}
         tune.Tuner(
             tune.with_resources(TrialRunner, resources),
             tune_config=tune.TuneConfig(
                 search_alg=EngineSearcher(
-                    engine, slots.count, {**context, "cpus": slots.cpus, "device": "cuda" if slots.gpus else "cpu"}
+                    engine, cluster.room, {**context, "cpus": slots.cpus, "device": "cuda" if slots.gpus else "cpu"}
                 ),
-                scheduler=EngineScheduler(engine, slots.count),
+                scheduler=scheduler,
                 num_samples=-1,
                 reuse_actors=True,
             ),
@@ -109,3 +128,5 @@ def run(engine: Engine, cluster: Cluster, context: dict[str, Any]) -> None:
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()
+    if scheduler.trouble:
+        raise scheduler.trouble
