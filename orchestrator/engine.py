@@ -330,7 +330,8 @@ class Engine:
         if told.cause != records.ERROR:
             self._errors.pop(family, None)
             return
-        place = told.reason.strip().rpartition("\n")[0]  # the message may name the trial's own numbers
+        traceback, _, message = told.reason.strip().rpartition("\n")
+        place = traceback or message  # the last line of a traceback may name the trial's own numbers
         known, count = self._errors.get(family, (place, 0))
         count = count + 1 if known == place else 1
         self._errors[family] = place, count

@@ -63,7 +63,9 @@ class Progress:
 
     def _line(self) -> str:
         counts, ended = self._history.counts(), _ended(self._history)
-        parts = [f"{ended}/{self._expected} trials" if self._expected < NO_LIMIT else f"{ended} trials"]
+        # More than expected: finalists that an extension replaced.
+        of = f"/{max(self._expected, counts['asked'])}" if self._expected < NO_LIMIT else ""
+        parts = [f"{ended}{of} trials"]
         if budget.limits(self._history):
             parts.append(f"{self._done():.0%} of the budget")
         parts += [f"{counts[word]} {word}" for word in ("running", "pruned", "diverged", "failed") if counts[word]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 SPACE = """
@@ -37,13 +38,18 @@ def write_project(folder: Path, pipeline: str = PIPELINE, space: str = SPACE) ->
     return folder
 
 
-def start(folder: Path, *options: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "orchestrator.cli", "sweep", "pipelines/small.yaml", *options]
-    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+def start(folder: Path, *options: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """`orchestrate sweep` on the small pipeline."""
+    return launch(folder, "sweep", "pipelines/small.yaml", *options, environment=environment)
+
+
+def launch(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "orchestrator.cli", *arguments]
+    inherited = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
     return subprocess.Popen(
         command,
         cwd=folder,
-        env={**environment, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**inherited, "PYTHONPATH": str(Path(__file__).parents[1]), **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

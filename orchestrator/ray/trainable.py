@@ -89,6 +89,7 @@ def _epochs(config: dict[str, Any]) -> Generator[dict[str, Any], None, dict[str,
         metric=config["metric"],
         direction=config["direction"],
         patience=config["patience"],
+        micro_batches=config["micro_batches"],
         test=config["kind"] == records.FINAL,
     )
     outcome = yield from fit(
@@ -103,6 +104,8 @@ def _epochs(config: dict[str, Any]) -> Generator[dict[str, Any], None, dict[str,
     reasons = ["no improvement"] if outcome.stopped_early else []
     if outcome.checkpoint_problem:
         reasons.append(f"began anew: {outcome.checkpoint_problem}")
+    if outcome.unsaved:
+        reasons.append(outcome.unsaved)
     return {"test": outcome.test or {}, "reason": "; ".join(reasons)}
 
 
