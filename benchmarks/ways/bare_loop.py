@@ -5,25 +5,34 @@ one process on one thread. Nothing is suggested, decided or kept.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
 import torch
 
 from orchestrator import history, records
-from orchestrator.data.load import load
+from orchestrator.history import TrialHistory
 from orchestrator.training.divergence import Diverged
 from orchestrator.training.fit import fit
 from ways.setting import METRIC, Measured, Setting, main
 
 
 def run(setting: Setting) -> Measured:
+    return train(setting, trials(setting))
+
+
+def trials(setting: Setting) -> list[TrialHistory]:
+    """The first of those that this project ran."""
+    return list(history.of(Path(setting.replay)).trials.values())[: setting.trials]
+
+
+def train(setting: Setting, chosen: Sequence[TrialHistory]) -> Measured:
     torch.set_num_threads(1)
-    told = history.of(Path(setting.replay))
-    data = load(setting.data)
-    measured = Measured(same_epochs=0)
+    data = setting.data()
+    measured = Measured()
     same = 0
-    for trial in told.trials.values():
+    for trial in chosen:
         # One that was not stopped from outside goes to its own end, whatever that is.
         epochs = len(trial.reports) if trial.status == records.PRUNED else None
         with contextlib.suppress(Diverged):

@@ -48,13 +48,12 @@ def trainable(setting: Setting) -> Callable[[dict[str, Any]], None]:
     def train(config: dict[str, Any]) -> None:
         import torch
 
-        from orchestrator.data.load import load
         from orchestrator.training.divergence import Diverged
         from orchestrator.training.fit import fit
 
         torch.set_num_threads(1)
         try:
-            for row in fit(setting.job(config), load(setting.data)):
+            for row in fit(setting.job(config), setting.data()):
                 tune.report(row)
         except Diverged:
             tune.report({METRIC: math.inf, "seconds": 0.0})
@@ -77,7 +76,9 @@ def run(setting: Setting) -> Measured:
                 max_t=setting.max_epochs,
                 grace_period=setting.min_epochs,
                 reduction_factor=setting.reduction_factor,
-            ),
+            )
+            if setting.halving
+            else None,
             num_samples=setting.trials,
             max_concurrent_trials=setting.workers,
         ),

@@ -24,15 +24,17 @@ def command(setting: Setting) -> list[str]:
         "data": setting.data_set,
         "families": [FAMILY],
         "sizes": [setting.size],
+        "data_fractions": [setting.data_fraction],
         "metric": METRIC,
         "trials": setting.trials,
         "finalists": 0,
         "max_epochs": setting.max_epochs,
         "early_stopping": {
-            "name": "halving",
+            "name": "halving" if setting.halving else "none",
             "min_epochs": setting.min_epochs,
             "reduction_factor": float(setting.reduction_factor),
         },
+        "tracking": setting.tracking,
         "seed": setting.seed,
         "workers": setting.workers,
         "search_spaces": setting.spaces,
@@ -51,12 +53,12 @@ def measure(setting: Setting) -> Measured:
     reports = [event for event in events if event.kind == "reported"]
     first = min(event.time for event in reports)
     return Measured(
-        trials=len(told.trials),
         epochs=len(reports),
         training=sum(event.content["seconds"] for event in reports),
         training_before=sum(event.content["seconds"] for event in reports if event.time <= first),
         first_report=first,
-        last_end=max(event.time for event in events if event.kind == "ended"),
+        ends=[event.time for event in events if event.kind == "ended"],
+        journal_bytes=sum(file.stat().st_size for file in run_dir.glob(f"{journal.FILE}*")),
         processes=len({event.content["worker"] for event in events if event.kind == "started"}),
         statuses=dict(Counter(trial.status for trial in told.trials.values())),
     )

@@ -15,11 +15,15 @@ REPORT = "report"
 def attach_report(run_dir: Path, folder: Path) -> None:
     """Keep a generated report as the artifact `report/` of the sweep's parent run; an earlier one is replaced.
 
+    Nothing where the sweep said `tracking: false`.
+
     Raises:
         UserError: no journal in `run_dir`, or MLflow does not hold this sweep yet.
         mlflow.exceptions.MlflowException and others: the tracker can't be reached.
     """
     reading = Reading.of(journal.events(run_dir))
+    if not reading.history.plan["spec"].get("tracking", True):
+        return
     client = store.connect(run_dir.parent)
     experiment = client.get_experiment_by_name(reading.experiment)
     query = f"tags.`{RUN_TAG}` = '{reading.run}' AND attributes.run_name = '{reading.name}'"

@@ -199,7 +199,8 @@ class Mirror:
 def follow(run_dir: Path, is_over: Callable[[], bool]) -> bool:
     """Mirror until `is_over`, or until a session is closed from now on; whether everything was written.
 
-    Errors are logged, one line each time they change, and the attempt is made again after a while.
+    An error is tried again after a while, longer each time; one line is logged when the errors begin, one when they
+    end. What the sweep waits for at its end is bounded: a tracker that was down before gets a last chance.
     """
     with contextlib.closing(Mirror(run_dir)) as mirror:
         return _follow(mirror, run_dir, is_over)
@@ -224,7 +225,7 @@ def _follow(mirror: Mirror, run_dir: Path, is_over: Callable[[], bool]) -> bool:
             mirror.write(leaving=leaving)
         except Exception as error:
             said = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-            if said != trouble:
+            if not trouble:
                 _log.warning("MLflow can't be written to, trying on (%s)", said)
             trouble = said
             mirror.forget()
@@ -236,7 +237,7 @@ def _follow(mirror: Mirror, run_dir: Path, is_over: Callable[[], bool]) -> bool:
         trouble, pause, next_write = "", 1.0, time.monotonic() + WRITE_SECONDS
         if last:
             return True
-    _log.error("gave up; to write the rest: python -m orchestrator.tracking.mirror %s", run_dir)
+    _log.error("gave up (%s); to write the rest: python -m orchestrator.tracking.mirror %s", trouble, run_dir)
     return False
 
 

@@ -338,6 +338,40 @@ def test_a_tracker_that_stays_down_is_given_up_with_the_command_to_catch_up(
     assert "python -m orchestrator.tracking.mirror" in caplog.records[-1].message
 
 
+def test_a_tracker_that_was_down_before_the_end_holds_nobody_up(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = MadeUpSweep(runs / "demo", trials=1)
+    sweep.run()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setattr(mirror, "LAST_CHANCE_SECONDS", 0.5)
+    asked: list[str] = []
+    began = time.monotonic()
+    assert not mirror.follow(sweep.run_dir, lambda: len(asked) > 2 or bool(asked.append("")))
+    assert time.monotonic() - began < 0.5 * mirror.GIVE_UP_SECONDS
+
+
+def test_a_tracker_that_lost_what_it_had_gets_it_again(runs: Path) -> None:
+    """What is in MLflow is not kept in memory: it comes from the journal anew."""
+    sweep = MadeUpSweep(runs / "demo", trials=1)
+    sweep.begin()
+    steps = sweep.steps()
+    for _ in range(4):
+        next(steps)
+    following = mirror.Mirror(sweep.run_dir)
+    following.write(leaving=False)
+    client = MlflowClient(store.address(runs))
+    for run in held(runs).values():
+        client.delete_run(run.info.run_id)
+    for _ in steps:
+        pass
+    sweep.close()
+    sweep.leave()
+    following.read()
+    following.forget()
+    following.write(leaving=True)
+    following.close()
+    assert equal(sweep.run_dir)
+
+
 def test_sweeps_on_the_same_data_that_start_together_share_a_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
