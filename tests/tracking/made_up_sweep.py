@@ -57,6 +57,7 @@ class MadeUpSweep:
     trials: int = 6
     max_epochs: int = 5
     diverged: tuple[str, ...] = ()
+    tracking: bool = True
     spec: Sweep = field(init=False)
 
     def __post_init__(self) -> None:
@@ -68,6 +69,7 @@ class MadeUpSweep:
             trials=self.trials,
             finalists=1,
             max_epochs=self.max_epochs,
+            tracking=self.tracking,
         )
         self.cells = [Cell("mlp", size, 1.0, 1000, 6000, 1000) for size in ("xs", "s")]
         self.writer = journal.Writer(self.run_dir)

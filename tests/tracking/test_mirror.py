@@ -10,13 +10,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from made_up_sweep import COLUMNS, MadeUpSweep
+from made_up_sweep import CARD, COLUMNS, SPACE, MadeUpSweep
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from orchestrator import journal, records
+from orchestrator.data.card import Card
 from orchestrator.errors import UserError
+from orchestrator.plan import Plan
+from orchestrator.sweep import _start_mirror
 from orchestrator.tracking import mirror, store, tables
+from orchestrator.tracking.artifacts import attach_report
 from orchestrator.tracking.reading import Reading
 from orchestrator.tracking.tables import Entry, Tables
 from orchestrator.tracking.verify import verify
@@ -402,3 +406,20 @@ def test_without_a_journal_it_says_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no sweep here"):
         mirror.sync(tmp_path)
     assert mirror.main([str(tmp_path)]) == 2
+
+
+def test_tracking_can_be_off_and_a_sweep_is_the_same_with_or_without(tmp_path: Path) -> None:
+    sweep = MadeUpSweep(tmp_path / "demo", trials=1)
+    off = sweep.spec.model_copy(update={"tracking": False})
+    assert off.fingerprint({}) == sweep.spec.fingerprint({})
+    sweep.leave()
+    planned = Plan(off, Card(**CARD), tmp_path, "min", {"mlp": SPACE}, tuple(sweep.cells))
+    assert _start_mirror(planned, sweep.run_dir) is None
+    assert [file.name for file in tmp_path.iterdir()] == ["demo"]
+
+
+def test_a_page_is_not_brought_to_a_tracker_that_is_off(tmp_path: Path) -> None:
+    sweep = MadeUpSweep(tmp_path / "demo", trials=1, tracking=False)
+    sweep.run()
+    attach_report(sweep.run_dir, tmp_path)
+    assert not (tmp_path / store.DATABASE).exists()
