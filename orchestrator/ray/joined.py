@@ -122,7 +122,7 @@ def _authenticate(address: str, found: str) -> None:
         problem = _refusal(found)
         if problem:
             os.environ.pop("RAY_AUTH_MODE")
-    if problem and "nauthenticated" in problem:
+    if problem and ("AuthToken" in problem or "nauthenticated" in problem):
         raise UserError(
             f"--address {address}: this cluster wants its token: put it into RAY_AUTH_TOKEN or ~/.ray/auth_token "
             "(`ray get-auth-token` on its head shows it)"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from ray import cloudpickle
 from ray.exceptions import ActorUnavailableError
 from ray.tune import Callback
 from ray.tune.execution.tune_controller import TuneController
@@ -66,10 +68,10 @@ class EngineScheduler(TrialScheduler):
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
         """A worker or its node is gone. Of a node that vanished Ray says at first only that it can't be reached."""
         assert self.engine is not None
-        error = trial.get_pickled_error()
+        error = _error(trial)
         node = isinstance(error, ActorUnavailableError) or NODE_DIED in str(error)
-        reason = str(error).strip().rpartition("\n")[2] or "Ray lost the worker"
-        self.engine.lost(trial.config["trial"], reason, by_node=node)
+        said = str(error or "Ray lost the worker").strip().rpartition("\n")[2]
+        self.engine.lost(trial.config["trial"], "its node went away" if node else said, by_node=node)
 
     def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> None:
         pass
@@ -82,6 +84,15 @@ class EngineScheduler(TrialScheduler):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "engine": None}
+
+
+def _error(trial: Trial) -> Exception | None:
+    """Why Tune gave a trial up. (`Trial.get_pickled_error` looks where the file will be once Tune has copied it.)"""
+    file = trial.pickled_error_file
+    if file is None or not Path(file).is_file():
+        return None
+    error: Exception = cloudpickle.loads(Path(file).read_bytes())
+    return error
 
 
 def _forget_checkpoint(trial: Trial) -> None:

@@ -15,7 +15,8 @@ from orchestrator.records import Slots
 
 # Ray then takes this machine for one that is alone: its address is 127.0.0.1, and its processes listen there and
 # nowhere else. (Given as an address, 127.0.0.1 is replaced by one that others reach.) It is read when Ray is imported.
-ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# The token is Ray's default since 2.59; whoever is on this machine needs it too.
+ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
 
 
 class Runner(Protocol):

@@ -54,7 +54,10 @@ def _events(run_dir: Path) -> list[journal.Event]:
 def test_the_list_would_show_an_open_door() -> None:
     import socket
 
-    with socket.create_server(("0.0.0.0", 0)) as server, socket.create_server(("::1", 0), family=socket.AF_INET6) as six:
+    with (
+        socket.create_server(("0.0.0.0", 0)) as server,
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as six,
+    ):
         found = listening(family(os.getpid()))
         assert ("0.0.0.0", server.getsockname()[1]) in found
         assert ("::1", six.getsockname()[1]) in found
