@@ -24,6 +24,8 @@ from orchestrator.models import (
     perceptron,
     resnet,
     rnn,
+    seq2seq,
+    transformer,
     vgg,
     vit,
 )
@@ -55,6 +57,7 @@ _SEQUENCES: Mapping[str, tuple[int, ...]] = {
     "language_modelling": Tokens(time=12, vocabulary=10),
 }
 _TEXT: Mapping[str, tuple[int, ...]] = {"language_modelling": Tokens(time=12, vocabulary=10)}
+_PAIRS: Mapping[str, tuple[int, ...]] = {"transduction": Tokens(time=6, vocabulary=12)}
 
 FAMILIES: Mapping[str, Family] = {
     "perceptron": Family(perceptron.Config, perceptron.build, perceptron.SIZES, _ANY, perceptron.PAPER),
@@ -70,4 +73,6 @@ FAMILIES: Mapping[str, Family] = {
     "lstm": Family(lstm.Config, lstm.build, lstm.SIZES, _SEQUENCES, lstm.PAPER),
     "gru": Family(gru.Config, gru.build, gru.SIZES, _SEQUENCES, gru.PAPER),
     "gpt": Family(gpt.Config, gpt.build, gpt.SIZES, _TEXT, gpt.PAPER),
+    "seq2seq": Family(seq2seq.Config, seq2seq.build, seq2seq.SIZES, _PAIRS, seq2seq.PAPER),
+    "transformer": Family(transformer.Config, transformer.build, transformer.SIZES, _PAIRS, transformer.PAPER),
 }

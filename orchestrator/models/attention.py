@@ -36,7 +36,7 @@ class Past:
 
 
 class Attention(nn.Module):
-    """Of a sequence to itself, or with `source` to another one."""
+    """Of a sequence to itself, or to another one that has been `read`."""
 
     def __init__(self, width: int, heads: int, dropout: float, *, causal: bool, rotation: Rotation | None) -> None:
         super().__init__()
@@ -47,18 +47,19 @@ class Attention(nn.Module):
         self.output = nn.Linear(width, width)
 
     def forward(
-        self, steps: Tensor, source: Tensor | None = None, own: Tensor | None = None, past: Past | None = None
+        self, steps: Tensor, source: Past | None = None, own: Tensor | None = None, past: Past | None = None
     ) -> Tensor:
         """[B, T, W] → [B, T, W].
 
-        source: what is attended to [B, S, W]; without, `steps`. own: [B, S] True where the source is no padding.
-        past: what was attended to before these steps, and is to be remembered.
+        source: what is attended to, as `read` gives it; without, `steps`. own: [B, S], True where what is attended to
+        is no padding. past: what was attended to before these steps, and is to be remembered.
         """
         first = past.steps if past else 0
         queries = self._split(self.query(steps))
-        keys, values = self._keys_values(steps if source is None else source)
+        keys, values = self._keys_values(steps) if source is None else (source.keys, source.values)
         if self.rotation is not None:
             queries, keys = self.rotation(queries, first), self.rotation(keys, first)
+        assert keys is not None and values is not None
         if past is not None:
             keys, values = past.extend(keys, values)
         mask = None if own is None else own[:, None, None, :]
@@ -76,6 +77,10 @@ class Attention(nn.Module):
         )
         outputs: Tensor = self.output(attended.transpose(1, 2).flatten(2))
         return outputs
+
+    def read(self, source: Tensor) -> Past:
+        """Keys and values of another sequence [B, S, W], once for all steps that attend to it."""
+        return Past(*self._keys_values(source))
 
     def _split(self, vectors: Tensor) -> Tensor:
         """[B, T, W] → [B, H, T, K]"""

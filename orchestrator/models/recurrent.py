@@ -67,19 +67,9 @@ class Recurrent(nn.Module):
 
     def _states(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """[B, T] or [B, T, F] → states of the last layer [B, T, D × W], zeros in the padding; lengths [B]."""
-        steps, lengths = inputs.shape[1], sequence_lengths(inputs)
+        lengths = sequence_lengths(inputs)
         features = self.dropout(self.embedding(inputs)) if inputs.ndim == 2 else inputs
-        if inputs.is_meta:
-            return self._countable(features), lengths
-        # On the CPU, where packing needs them.
-        known = lengths.cpu()
-        if int(known.min()) == steps:
-            states, _ = self.cells(features)
-            return states, lengths
-        packed = pack_padded_sequence(features, known, batch_first=True, enforce_sorted=False)
-        packed, _ = self.cells(packed)
-        states, _ = pad_packed_sequence(packed, batch_first=True, total_length=steps)
-        return states, lengths
+        return run(self.cells, features, lengths), lengths
 
     def _pooled(self, states: Tensor, lengths: Tensor) -> Tensor:
         """[B, T, D × W] → [B, D × W]: each direction's last state, or the mean or maximum over the row's own steps."""
@@ -91,18 +81,30 @@ class Recurrent(nn.Module):
         after = torch.arange(states.shape[1], device=states.device) >= lengths[:, None]
         return states.masked_fill(after[:, :, None], -torch.inf).amax(1)
 
-    def _countable(self, features: Tensor) -> Tensor:
-        """Products of the sizes that the cells make, all steps of a layer at once: for counting, nothing else."""
-        for layer in range(self.cells.num_layers):
-            directions = []
-            for suffix in ("", "_reverse")[: 2 if self.cells.bidirectional else 1]:
-                from_input = getattr(self.cells, f"weight_ih_l{layer}{suffix}")
-                from_state = getattr(self.cells, f"weight_hh_l{layer}{suffix}")
-                states = nn.functional.linear(features, from_input)[..., : self.cells.hidden_size]
-                states = nn.functional.linear(states, from_state)[..., : self.cells.hidden_size]
-                directions.append(states)
-            features = torch.cat(directions, -1)
-        return features
+
+def run(cells: nn.RNNBase, features: Tensor, lengths: Tensor) -> Tensor:
+    """[B, T, F] and lengths [B] → states of the last layer [B, T, D × W], zeros in the padding."""
+    if features.is_meta:
+        return countable(cells, features)
+    steps, known = features.shape[1], lengths.cpu()  # where packing needs them
+    if int(known.min()) == steps:
+        states: Tensor = cells(features)[0]
+        return states
+    packed = pack_padded_sequence(features, known, batch_first=True, enforce_sorted=False)
+    return pad_packed_sequence(cells(packed)[0], batch_first=True, total_length=steps)[0]
+
+
+def countable(cells: nn.RNNBase, features: Tensor) -> Tensor:
+    """Products of the sizes that the cells make, all steps of a layer at once: for counting, nothing else."""
+    for layer in range(cells.num_layers):
+        directions = []
+        for suffix in ("", "_reverse")[: 2 if cells.bidirectional else 1]:
+            from_input = getattr(cells, f"weight_ih_l{layer}{suffix}")
+            from_state = getattr(cells, f"weight_hh_l{layer}{suffix}")
+            states = nn.functional.linear(features, from_input)[..., : cells.hidden_size]
+            directions.append(nn.functional.linear(states, from_state)[..., : cells.hidden_size])
+        features = torch.cat(directions, -1)
+    return features
 
 
 def features_of(family: str, input_shape: tuple[int, ...], width: int) -> int:

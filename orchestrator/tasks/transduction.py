@@ -24,9 +24,10 @@ from orchestrator.tokens import BEGIN, END, PADDING, SPECIAL
 class Transduction:
     """inputs [n, time] int64, targets [n, time + 2] int64: <begin>, tokens, <end>, padding.
 
-    `model(inputs, before)` gives logits [n, steps, outputs] for what follows each of the true tokens `before`
-    [n, steps]; `model.greedy(inputs, steps)` gives the ids [n, steps] of the most probable token at each step, given
-    those before it, from <begin> on (which is not among them).
+    `model.at_every_step(inputs, before)` gives logits [n, steps, outputs] for what follows each of the true tokens
+    `before` [n, steps]; `model.greedy(inputs, steps)` gives the ids [n, steps] of the most probable token at each step,
+    given those before it, from <begin> on (which is not among them). The model itself gives the logits of the first
+    token, [n, outputs].
 
     label_smoothing: share of the target spread evenly over all tokens (Vaswani et al., 2017, section 5.4).
     """
@@ -45,7 +46,7 @@ class Transduction:
             raise UserError(f"label_smoothing must be at least 0 and below 1, found {self.label_smoothing}")
 
     def step(self, model: Any, inputs: Tensor, targets: Tensor) -> Iterator[tuple[str, Tensor]]:
-        logits = model(inputs, targets[:, :-1])
+        logits = model.at_every_step(inputs, targets[:, :-1])
         yield "", _loss(logits, targets[:, 1:], label_smoothing=self.label_smoothing)
 
     def evaluate(self, model: Any, split: Split, batch_size: int) -> dict[str, float]:
@@ -61,7 +62,7 @@ class Transduction:
                 torch.split(split.inputs, batch_size), torch.split(split.targets, batch_size), strict=True
             ):
                 true = targets[:, 1:]
-                loss = _loss(model(inputs, targets[:, :-1]).float(), true, reduction="sum")
+                loss = _loss(model.at_every_step(inputs, targets[:, :-1]).float(), true, reduction="sum")
                 errors = edit_distance(model.greedy(inputs, true.shape[1]), true)
                 own = true != PADDING
                 tokens = (own & (true != END)).sum()
