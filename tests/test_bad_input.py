@@ -110,6 +110,11 @@ SWEEP = ("sweep", "pipelines/small.yaml")
         # an impossible range
         ("trials: 3", "trials: -1", ("small.yaml:5: trials: must be 1 or more, found -1",)),
         ("sizes: [xs]", "data_fractions: [1.5]", ("small.yaml:4: data_fractions.0: must be 1 or less, found 1.5",)),
+        ("trials: 3", "budget: {hours: 0}", ("small.yaml:5: budget.hours: must be above 0, found 0",)),
+        ("trials: 3", "budget: {hour: 2}", ("small.yaml:5: unknown key 'budget.hour'; did you mean 'hours'?",)),
+        ("trials: 3", "budget: {trials: 1}", ("small.yaml:5: budget.trials: one trial and", "need 2; found 1")),
+        ("trials: 3", "budget: {flops: 1.0}", ("small.yaml:5: budget.flops: one trial and", "need", "found 1")),
+        ("trials: 3", "storage: s3:/x", ("small.yaml:5: storage: expected an absolute folder or s3://bucket/folder",)),
         # an unknown family, size, data set, sampler, rule
         ("[mlp]", "[mpl]", ("small.yaml:3: families.0: there is no family 'mpl'; did you mean 'mlp'?", "lenet")),
         ("[xs]", "[xss]", ("small.yaml:4: sizes.0: unknown value 'xss'; did you mean 'xs'?", "xl")),
@@ -338,6 +343,28 @@ def test_a_second_command_on_a_running_sweep(refuses, project: Project, unfinish
         refuses(*SWEEP, "--fresh", holds=("runs/small: process ", "stop it before you start over"))
     finally:
         writer.close()
+
+
+def test_going_on_with_what_is_not_there_or_not_that_way(refuses, unfinished: Path, data_root: Path) -> None:
+    here = ("--data-root", data_root)
+    refuses("resume", "runs/other", *here, holds=("runs/other: no sweep here",))
+    refuses("extend", "runs/small", "--trials", "2", *here, holds=("--set trials: 2 is less than 3", "only grow"))
+    refuses("extend", "runs/small", "--set", "seed=9", *here, holds=("--set seed: decides what the results so far",))
+    refuses("extend", "runs/small", "--set", "trials=x", *here, holds=("--set trials: expected a whole number",))
+    refuses("extend", "runs/small", "--spaces", "pipelines", *here, holds=("pipelines/mlp.yaml: cannot be read",))
+
+
+def test_going_on_without_the_data_or_with_another_version_of_it(
+    orchestrate, unfinished: Path, data_root: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    one_line(orchestrate("resume", "runs/small", "--data-root", tmp_path), ("no prepared data here",))
+    elsewhere = tmp_path / "prepared" / "digits"
+    shutil.copytree(data_root / "prepared" / "digits", elsewhere)
+    card = elsewhere / "card.json"
+    card.write_text(card.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
+    one_line(orchestrate("resume", "runs/small", "--data-root", tmp_path), ("of the data; the sweep in runs/small is",))
 
 
 def test_a_damaged_journal(refuses, unfinished: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import math
 import os
@@ -106,6 +107,27 @@ def test_what_was_appended_survives_the_death_of_its_process(tmp_path: Path) -> 
     assert [event.key for event in journal.events(tmp_path)] == ["a"]
     assert journal.driver(tmp_path) is None
     Writer(tmp_path).close()  # the dead hold no lock
+
+
+@pytest.mark.parametrize("harm", ["cut", "overwritten"])
+def test_a_damaged_tail_costs_the_last_write_and_nothing_before_it(tmp_path: Path, harm: str) -> None:
+    """As a machine that lost its power may leave it: the end of the log is torn, or holds something else."""
+    script = (
+        "import os, sys; from pathlib import Path; from orchestrator.journal import Writer\n"
+        "w = Writer(Path(sys.argv[1]))\n"
+        "for n in range(50): w.append((str(n), 'session', None, {'text': 'x' * 100}))\n"
+        "os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", script, tmp_path], env=_environment())
+    log = tmp_path / f"{journal.FILE}-wal"
+    content = log.read_bytes()
+    # Each write is a page or two of 4 KiB and their checksums: this is within the last.
+    log.write_bytes(content[:-2000] if harm == "cut" else content[:-2000] + b"\0" * 2000)
+    kept = [event.key for event in journal.events(tmp_path)]
+    assert kept == [str(number) for number in range(len(kept))] and 45 < len(kept) < 50
+    with contextlib.closing(Writer(tmp_path)) as writer:
+        writer.append(("49", "session", None, {}))
+    assert [event.key for event in journal.events(tmp_path)] == [*kept, "49"]
 
 
 def test_a_second_writer_is_refused_and_told_of_the_first(writer: Writer, tmp_path: Path) -> None:
