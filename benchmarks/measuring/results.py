@@ -71,8 +71,14 @@ def spent_once_up(line: Line) -> float:
     return once_up(line) * line["workers"] - (line["training"] - line["training_before"])
 
 
-def tenths(line: Line) -> float:
-    return float(line["pace"][-1] / line["pace"][0])
+def tenth(line: Line, number: int) -> float | None:
+    """Seconds a trial; None of so few trials that workers which take turns would make it up."""
+    return float(line["pace"][number]) if line["trials"] >= 100 else None
+
+
+def growth(line: Line) -> float | None:
+    first, last = tenth(line, 0), tenth(line, -1)
+    return last / first if first and last else None
 
 
 @dataclass(frozen=True)
@@ -95,9 +101,9 @@ ROWS = (
     Row("**overhead, s a trial**", ".3f", lambda line: spent_once_up(line) / line["trials"]),
     Row("… including start-up", ".3f", lambda line: (wall(line) * line["workers"] - line["training"]) / line["trials"]),
     Row("overhead, ms a report", ".1f", lambda line: 1000 * spent_once_up(line) / line["epochs"]),
-    Row("first tenth, s a trial", ".4f", lambda line: line["pace"][0]),
-    Row("last tenth, s a trial", ".4f", lambda line: line["pace"][-1]),
-    Row("last ÷ first tenth", ".2f", tenths),
+    Row("first tenth, s a trial", ".4f", lambda line: tenth(line, 0)),
+    Row("last tenth, s a trial", ".4f", lambda line: tenth(line, -1)),
+    Row("last ÷ first tenth", ".2f", growth),
     Row("driver's memory, MB", ".0f", lambda line: line["memory"] / 1e6),
     Row("mirror's CPU, s", ".1f", lambda line: line["mirror_cpu"] or None),
     Row(
