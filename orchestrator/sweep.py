@@ -157,6 +157,7 @@ def _session(
     finally:
         cluster.shutdown()  # last, so that the mirror writes meanwhile
     if state == FINISHED:
+        places.forget_all(storage)
         _write_plan(run_dir)
         _catch_up(copying, run_dir, say)
     return state

@@ -68,9 +68,19 @@ def forget(place: Place) -> None:
         _background().submit(_delete, place)
 
 
+def forget_all(storage: str) -> None:
+    """Once a sweep has finished: also the checkpoints of trials that were given up while they waited at a rung."""
+    _background().submit(_delete_folder, join(storage, "checkpoints")).result()
+
+
 def _delete(place: Place) -> None:
     with contextlib.suppress(OSError):
         checkpoint.delete(place)
+
+
+def _delete_folder(folder: Place) -> None:
+    with contextlib.suppress(OSError):
+        checkpoint.delete_folder(folder)
 
 
 @cache

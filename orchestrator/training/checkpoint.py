@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,18 @@ def delete(place: Place) -> None:
     filesystem, path = _opened(place)
     try:
         filesystem.delete_file(path)
+    except FileNotFoundError:
+        return
+
+
+def delete_folder(folder: Place) -> None:
+    """Remove it with all that is in it, if it is there."""
+    if isinstance(folder, Path):
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    filesystem, path = _opened(folder)
+    try:
+        filesystem.delete_dir(path)
     except FileNotFoundError:
         return
 
