@@ -14,6 +14,7 @@ from torch import nn
 
 from orchestrator.models import (
     alexnet,
+    bert,
     efficientnet,
     gpt,
     gru,
@@ -58,6 +59,10 @@ _SEQUENCES: Mapping[str, tuple[int, ...]] = {
 }
 _TEXT: Mapping[str, tuple[int, ...]] = {"language_modelling": Tokens(time=12, vocabulary=10)}
 _PAIRS: Mapping[str, tuple[int, ...]] = {"transduction": Tokens(time=6, vocabulary=12)}
+_STAGES: Mapping[str, tuple[int, ...]] = {
+    "classification": Tokens(time=12, vocabulary=10),
+    "masked_language_modelling": Tokens(time=12, vocabulary=10),
+}
 
 FAMILIES: Mapping[str, Family] = {
     "perceptron": Family(perceptron.Config, perceptron.build, perceptron.SIZES, _ANY, perceptron.PAPER),
@@ -75,4 +80,5 @@ FAMILIES: Mapping[str, Family] = {
     "gpt": Family(gpt.Config, gpt.build, gpt.SIZES, _TEXT, gpt.PAPER),
     "seq2seq": Family(seq2seq.Config, seq2seq.build, seq2seq.SIZES, _PAIRS, seq2seq.PAPER),
     "transformer": Family(transformer.Config, transformer.build, transformer.SIZES, _PAIRS, transformer.PAPER),
+    "bert": Family(bert.Config, bert.build, bert.SIZES, _STAGES, bert.PAPER),
 }

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from orchestrator.tasks.classification import Classification
 from orchestrator.tasks.language_modelling import LanguageModelling
+from orchestrator.tasks.masked_language_modelling import MaskedLanguageModelling
 from orchestrator.tasks.regression import Regression
 from orchestrator.tasks.task import Direction, Split, Task
 from orchestrator.tasks.transduction import Transduction
@@ -18,6 +19,7 @@ TASKS: Mapping[str, type[Task]] = {
     "classification": Classification,
     "regression": Regression,
     "language_modelling": LanguageModelling,
+    "masked_language_modelling": MaskedLanguageModelling,
     "transduction": Transduction,
 }
 

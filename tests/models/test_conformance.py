@@ -23,7 +23,13 @@ from orchestrator.training.parameters import Settings, count_parameters, describ
 
 ROOT = Path(__file__).parents[2]
 IN_EVERY_SPACE = ("learning_rate", "batch_size", "dropout", "weight_decay", "optimizer", "schedule", "warmup_fraction")
-OUTPUTS = {"classification": 10, "regression": 3, "language_modelling": 10, "transduction": 10}
+OUTPUTS = {
+    "classification": 10,
+    "regression": 3,
+    "language_modelling": 10,
+    "masked_language_modelling": 10,
+    "transduction": 10,
+}
 PAIRS = [(family, task) for family in FAMILIES for task in FAMILIES[family].tasks]
 pairs = pytest.mark.parametrize(("family", "task"), PAIRS)
 families = pytest.mark.parametrize("family", FAMILIES)

@@ -67,6 +67,8 @@ def test_evaluation_turns_dropout_off_and_restores_training_mode() -> None:
 class Speaker(nn.Module):
     """Of text: says nothing but <end>, each token as probable as any other."""
 
+    vocabulary = 12
+
     def at_every_step(self, inputs: Tensor, before: Tensor | None = None) -> Tensor:
         return torch.zeros(*(inputs if before is None else before).shape, 12)
 
@@ -76,7 +78,7 @@ class Speaker(nn.Module):
 
 def test_every_task_returns_the_metrics_it_declares() -> None:
     text: tuple[nn.Module, tuple[int, ...], int] = (Speaker(), Tokens(4, 12), 12)
-    others = {"language_modelling": text, "transduction": text}
+    others = {"language_modelling": text, "masked_language_modelling": text, "transduction": text}
     for name, task in TASKS.items():
         model, shape, outputs = others.get(name, (Echo(), (3,), 3))
         inputs, targets = task().example(20, shape, outputs)
