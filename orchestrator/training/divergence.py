@@ -94,9 +94,14 @@ class Watch:
         """Look at a loss before its backward pass, where looking is free: the gradients are the step's before."""
         if self.every > 1 or math.isfinite(value := loss.item()):
             return
-        if not self.scaled and not math.isfinite(_size(_gradients(model))):
-            raise Diverged("gradient", self.epoch, max(1, self.step), self.last_finite)
-        raise Diverged(not_finite(value), self.epoch, self.step + 1, self.last_finite)
+        raise self.blame(not_finite(value), self.step + 1, model)
+
+    def blame(self, kind: str, step: int, model: nn.Module) -> Diverged:
+        """What to raise for a loss that is not finite: its cause, where the gradient of the step before was it."""
+        total = nn.utils.get_total_norm(_gradients(model), 1.0)
+        if not self.scaled and not math.isfinite(total.item()):
+            return Diverged("gradient", self.epoch, max(1, self.step), self.last_finite)
+        return Diverged(kind, self.epoch, step, self.last_finite)
 
     def add_norm(self, norm: Tensor) -> None:
         """Note the norm of a player's gradient in the step that is under way."""
@@ -110,6 +115,9 @@ class Watch:
         Raises:
             Diverged: by this or an earlier loss; at most `every` steps late.
         """
+        if self.every == 1:
+            self._judge(loss.item(), rows)
+            return
         self._losses.append(loss)
         self._weights.append(rows)
         if len(self._losses) >= self.every:
@@ -119,24 +127,24 @@ class Watch:
         """Read and judge what is unread."""
         if not self._losses:
             return
-        values = [self._losses[0].item()] if self.every == 1 else torch.stack(self._losses).tolist()
+        values = torch.stack(self._losses).tolist()
         norms = torch.stack([norm for _, norm in self._unread]).tolist() if self._unread else []
         overflowed = {step for (step, _), norm in zip(self._unread, norms, strict=True) if not math.isfinite(norm)}
         for value, rows in zip(values, self._weights, strict=True):
-            self.step += 1
-            self._judge(value, self.step in overflowed)
-            self.total += value * rows
-            self.rows += rows
+            self._judge(value, rows)
+            if self.step in overflowed:
+                raise Diverged("gradient", self.epoch, self.step, value)
         self._losses.clear()
         self._weights.clear()
         self._unread.clear()
 
-    def _judge(self, value: float, overflowed: bool) -> None:
+    def _judge(self, value: float, rows: int) -> None:
+        self.step += 1
         if not math.isfinite(value):
             raise Diverged(not_finite(value), self.epoch, self.step, self.last_finite)
         self.last_finite = value
-        if overflowed:
-            raise Diverged("gradient", self.epoch, self.step, value)
+        self.total += value * rows
+        self.rows += rows
         if self.step <= START_STEPS:
             self.first = self.first if self.step > 1 else value
             self.start += (value - self.start) / self.step
@@ -149,20 +157,14 @@ class Watch:
                 raise Diverged("explosion", self.epoch, self.step, value)
 
     def end(self, model: nn.Module) -> None:
-        """The epoch's steps are over: read the rest, and look at the last gradient.
+        """The epoch's steps are over: read the rest, and look whether anything still learns.
 
         Raises:
-            Diverged: by a loss, or by that gradient.
+            Diverged: by a loss, or "stuck".
         """
-        self.check()
-        if self.scaled:
-            return
-        gradients = _gradients(model)
-        if not math.isfinite(_size(gradients)):
-            raise Diverged("gradient", self.epoch, self.step, self.last_finite)
-        unlearned = not self.contested and self.mean() > self.start / 2
-        silent = unlearned and not _size([gradient for gradient in gradients if gradient.ndim >= 2])
-        self.dead = self.dead + 1 if silent else 0
+        unlearned = self.mean() > self.start / 2 and not self.contested
+        dead = unlearned and not any(bool(gradient.any()) for gradient in _gradients(model) if gradient.ndim >= 2)
+        self.dead = self.dead + 1 if dead else 0
         if self.dead >= DEAD_EPOCHS:
             raise Diverged("stuck", self.epoch, self.step, self.last_finite)
 
@@ -202,8 +204,3 @@ def not_finite(value: float) -> str:
 
 def _gradients(model: nn.Module) -> list[Tensor]:
     return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-
-
-def _size(gradients: list[Tensor]) -> float:
-    """The sum of absolute values: 0 if all are, not finite if any is not."""
-    return nn.utils.get_total_norm(gradients, 1.0).item()

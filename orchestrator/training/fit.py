@@ -308,7 +308,7 @@ def _epoch(training: _Training, train: Split, validation: Split) -> EpochRow:
     }
     for value in (measured.get("loss", 0.0), row[training.job.metric]):
         if not math.isfinite(value):
-            raise Diverged(f"validation {not_finite(value)}", epoch, watch.step, watch.last_finite)
+            raise watch.blame(f"validation {not_finite(value)}", watch.step, training.updates.model)
     return row
 
 

@@ -79,32 +79,32 @@ class Updates:
             Diverged: as soon as the watch sees it.
         """
         rows = len(inputs)
-        sizes = pieces(rows, self.micro_batches) if self.micro_batches > 1 else [rows]
-        first, *others = self._losses(inputs, targets, sizes)
+        sizes, others = [rows], []
+        if self.micro_batches == 1:
+            first = self._losses(inputs, targets)
+        else:
+            sizes = pieces(rows, self.micro_batches)
+            parts = zip(torch.split(inputs, sizes), torch.split(targets, sizes), strict=True)
+            first, *others = [self._losses(*part) for part in parts]
         total: Tensor | None = None
         for name, loss in first:
             player = self.players[name]
             self.watch.before_update(loss, self.model)
             player.optimizer.zero_grad(set_to_none=True)
             mean = self._backward(player, loss, sizes[0] / rows)
-            for other, size in zip(others, sizes[1:], strict=True):
+            for number, other in enumerate(others, 1):
                 same, loss = next(other)
                 assert same == name, "a task's step yields the same players whatever the rows"
-                mean = mean + self._backward(player, loss, size / rows)
+                mean = mean + self._backward(player, loss, sizes[number] / rows)
             self._move(player, rate, measure)
             total = mean if total is None else total + mean
         assert total is not None, "a task's step yields at least one loss"
         self.watch.add(total, rows)
 
-    def _losses(self, inputs: Tensor, targets: Tensor, sizes: list[int]) -> list[Iterator[tuple[str, Tensor]]]:
-        """The task's step over each piece, none begun."""
-        parts = [(inputs, targets)]
-        if len(sizes) > 1:
-            parts = list(zip(torch.split(inputs, sizes), torch.split(targets, sizes), strict=True))
-        losses = [self.settings.task.step(self.model, *part) for part in parts]
-        if self.dtype is None:
-            return losses
-        return [under_autocast(each, self.device, self.dtype) for each in losses]
+    def _losses(self, inputs: Tensor, targets: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """The task's step, not begun."""
+        losses = self.settings.task.step(self.model, inputs, targets)
+        return losses if self.dtype is None else under_autocast(losses, self.device, self.dtype)
 
     def _backward(self, player: Player, loss: Tensor, share: float) -> Tensor:
         """Add the gradients of a piece, which has that share of the batch's rows; its loss, times the share."""

@@ -152,7 +152,7 @@ def test_on_a_gpu_the_norms_of_clipping_tell_a_bad_gradient() -> None:
 def test_with_a_gradient_scaler_an_overflow_is_no_divergence(few_digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.training.fit.autocast_type", lambda *_: torch.float16)
     scaler = torch.amp.GradScaler
-    monkeypatch.setattr(torch.amp, "GradScaler", lambda device: scaler(device, init_scale=2.0**30))
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda device: scaler(device, init_scale=2.0**50))
     scales = []
     move = update.Updates._move
 
@@ -162,8 +162,8 @@ def test_with_a_gradient_scaler_an_overflow_is_no_divergence(few_digits: Data, m
         scales.append(self.scaler.get_scale())
 
     monkeypatch.setattr(update.Updates, "_move", noted)
-    rows = list(fit(Job("mlp", "s", {"batch_size": 10, "learning_rate": 3e-3}, 0, 4), few_digits))
-    assert scales[:10] == [2.0 ** (29 - step) for step in range(10)], "it overflowed for ten steps"
+    rows = list(fit(Job("mlp", "s", {"batch_size": 10, "learning_rate": 3e-3}, 0, 6), few_digits))
+    assert scales[:25] == [2.0 ** (49 - step) for step in range(25)], "it overflowed for more than an epoch"
     assert rows[-1]["train_loss"] < 0.7 * rows[0]["train_loss"]
 
 
