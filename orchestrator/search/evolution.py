@@ -30,7 +30,7 @@ def evolved_points(known: Circumstances) -> Points:
 
     CMA-ES (Hansen 2016, "The CMA Evolution Strategy: A Tutorial", arXiv 1604.00772; the library `cmaes`) moves a normal
     distribution over the numbers that every configuration has. Choices, and whatever has a condition, are drawn near
-    the good trials as `Parzen` does, and no draw is made where diverged trials outweigh the others.
+    the good trials as `Parzen` does, and no draw is made where `Divergence` sees a risk.
 
     A generation is the next few trials (4 + 3 ln of the numbers) in the order of their numbers among those of which a
     value is known or that diverged; who of them is better is `Standings.ranking` of just these, so pruned trials count
@@ -46,7 +46,7 @@ def evolved_points(known: Circumstances) -> Points:
     optimizer.reseed_rng(known.seed)
     candidates = parzen.near_the_good()
     candidates[:, columns] = [optimizer.ask() for _ in range(CANDIDATES)]
-    return parzen.finite(candidates)
+    return parzen.divergence.avoid(candidates)
 
 
 def _is_free_number(known: Circumstances, name: str) -> bool:

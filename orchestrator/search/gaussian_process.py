@@ -12,6 +12,7 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 from scipy.special import log_ndtr, ndtri
 
+from orchestrator.search.divergence import Divergence
 from orchestrator.search.sobol import sobol_point
 from orchestrator.search.suggestion import Circumstances, Points
 from orchestrator.search.unit import from_unit
@@ -23,6 +24,8 @@ STEPS = 15
 # Candidates drawn anywhere, then near the best of them and of the trials, in closer and closer circles.
 ANYWHERE, NEAR, CENTRES = 200, 100, 5
 CIRCLES = (0.2, 0.07, 0.02)
+# Below that of the other samplers: the best of 500 candidates is one whose risk is underrated.
+MOST_RISK = 0.02
 LEAST_NOISE = 1e-4
 
 
@@ -53,11 +56,12 @@ def gaussian_points(known: Circumstances) -> Points:
     position[ranked:] = (ranked + len(order)) / 2 / len(order)
     shown = _shown(order)
     model = _Model(known, [order[index] for index in shown], -ndtri(position[shown]))
-    chance = np.random.default_rng(known.seed)
+    chance, divergence = np.random.default_rng(known.seed), Divergence(known)
     centres = np.array([standings.points[order[index]] for index in shown[:CENTRES]])
     candidates: Points = chance.random((ANYWHERE, width))
     for circle in CIRCLES:
-        candidates = np.vstack([_around(centres, circle, chance, model.is_choice), candidates])
+        near = _around(centres, circle, chance, model.is_choice)
+        candidates = divergence.avoid(np.vstack([near, candidates]), MOST_RISK)
         candidates = candidates[np.argsort(-model.log_improvement(candidates), kind="stable")][:NEAR]
         centres = candidates[:CENTRES]
     return candidates

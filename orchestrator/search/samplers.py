@@ -24,6 +24,7 @@ from orchestrator.search.grid import Grid
 from orchestrator.search.parzen import Parzen
 from orchestrator.search.sobol import sobol_point
 from orchestrator.search.suggestion import Circumstances, Suggestion, first_new
+from orchestrator.search.tpe import WaryTPE
 
 
 def _random(known: Circumstances) -> BaseSampler:
@@ -41,9 +42,7 @@ def _grid(known: Circumstances) -> BaseSampler:
 
 
 def _tpe(known: Circumstances) -> BaseSampler:
-    return optuna.samplers.TPESampler(
-        seed=known.seed, n_startup_trials=known.startup_trials, multivariate=True, constant_liar=True
-    )
+    return WaryTPE(known)
 
 
 def _parzen(known: Circumstances) -> BaseSampler:

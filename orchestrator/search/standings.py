@@ -24,7 +24,8 @@ class Standings:
         self._at: dict[int, dict[int, float]] = {}
         self.points: list[npt.NDArray[np.float64]] = []
         self.running: dict[int, None] = {}
-        self.diverged: dict[int, None] = {}
+        # With the last rung that each had reached, 0 for none.
+        self.diverged: dict[int, int] = {}
 
     def begin(self, point: npt.NDArray[np.float64]) -> None:
         self.running[len(self.points)] = None
@@ -37,7 +38,7 @@ class Standings:
     def end(self, number: int, diverged: bool, forgotten: bool) -> None:
         del self.running[number]
         if diverged:
-            self.diverged[number] = None
+            self.diverged[number] = self.last_rung(number)
         if diverged or forgotten:
             for reached in self._at.values():
                 reached.pop(number, None)
@@ -45,6 +46,10 @@ class Standings:
     def heard(self) -> set[int]:
         """Trials that have a value or diverged."""
         return set(self.diverged).union(*self._at.values())
+
+    def last_rung(self, number: int) -> int:
+        """The last rung (`END`: the end) at which the trial has a value, 0 for none."""
+        return max((epoch for epoch, reached in self._at.items() if number in reached), default=0)
 
     def ranking(self, reduction_factor: float = 3.0, among: Collection[int] | None = None) -> list[int]:
         """Trials that have a value, best first: the order that halving gives with all that is known now.

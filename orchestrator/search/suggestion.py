@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from optuna.trial import FrozenTrial
 from orchestrator.search.standings import Standings
 from orchestrator.search.unit import from_unit, to_unit
 from orchestrator.space import Space
+
+# How often chance looks for a configuration that is not being tried.
+TRIES = 50
 
 Points = npt.NDArray[np.float64]
 
@@ -63,11 +67,13 @@ class Suggestion(BaseSampler):
 def first_new(known: Circumstances, candidates: Iterable[Points]) -> Suggestion:
     """The first of `candidates` (points of the unit cube, best first) that no running trial tries just now.
 
-    Where all are being tried the first is suggested: in a space of a few configurations there may be no other.
+    Where all are being tried a point from anywhere is suggested, and in a space of a few configurations, where chance
+    finds no other, the first.
     """
     running = np.array([known.standings.points[number] for number in known.standings.running])
     first: Suggestion | None = None
-    for point in candidates:
+    elsewhere = np.random.default_rng(known.seed).random((TRIES, len(known.distributions)))
+    for point in chain(candidates, elsewhere):
         values = {
             name: from_unit(one, float(place))
             for (name, one), place in zip(known.distributions.items(), point, strict=True)
