@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,12 @@ class Card:
     vocabulary: tuple[str, ...] = ()
     target_vocabulary: tuple[str, ...] = ()
     padded: bool = False
+
+    def unlabelled(self) -> "Card":
+        """The same texts to be learnt from without their targets; UserError where there is no text."""
+        if not self.vocabulary:
+            raise UserError(f"{self.name}: masked_language_modelling needs text; this is {self.task} on numbers")
+        return replace(self, task="masked_language_modelling", outputs=len(self.vocabulary), classes=())
 
     def write(self, folder: Path) -> None:
         """Write `folder/card.json`."""

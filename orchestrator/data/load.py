@@ -1,6 +1,6 @@
 """Prepared arrays -> tensors: memory-mapped, a nested fraction of the training rows, normalized."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,10 @@ class Data:
     train: Split
     validation: Split
     test: Split
+
+    def unlabelled(self) -> "Data":
+        """For masked_language_modelling, which uses no targets: a first stage before the data's own task."""
+        return replace(self, card=self.card.unlabelled())
 
 
 def load(folder: Path, fraction: float = 1.0, device: torch.device | str = "cpu") -> Data:

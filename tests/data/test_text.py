@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from orchestrator.data import Dataset, File
+from orchestrator.data import CATALOG, Dataset, File
 from orchestrator.data.card import Card
 from orchestrator.data.load import load
 from orchestrator.data.prepare import prepare
@@ -90,6 +90,17 @@ def test_the_card_of_text_is_read_as_it_was_written(tmp_path):
     card.write(folder)
     assert (folder / "card.json").read_bytes() == before
     assert card == Card.read(folder)
+
+
+def test_the_same_texts_can_be_learnt_from_without_labels(tmp_path):
+    data = load(prepare(texts(tmp_path), tmp_path))
+    first = data.unlabelled()
+    assert first.card.task == "masked_language_modelling" and first.card.outputs == len(data.card.vocabulary)
+    assert first.card.classes == () and first.card.input_shape == data.card.input_shape
+    assert first.train is data.train
+    numbers = load(prepare(CATALOG["wine"], tmp_path))
+    with pytest.raises(UserError, match="needs text; this is classification on numbers"):
+        numbers.unlabelled()
 
 
 def test_fractions_of_text_are_nested(tmp_path):
