@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from bisect import insort
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -33,6 +34,18 @@ OUT_OF_MEMORY_RETRIES = 1
 _Written = tuple[str, str, str | None, dict[str, Any]]
 
 
+class _Rung:
+    """What was seen at a rung: by trial, and all values rising."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, float] = {}
+        self.ranked: list[float] = []
+
+    def add(self, trial: str, value: float) -> None:
+        self.values[trial] = value
+        insort(self.ranked, value)
+
+
 class _CellSearch:
     """The search of one cell: its study, its members, and what was seen at each rung of each bracket."""
 
@@ -40,7 +53,7 @@ class _CellSearch:
         self.cell, self.study = cell, study
         self.members: list[TrialHistory] = []
         self.finalists: list[TrialHistory] = []
-        self.rungs: dict[int, dict[int, dict[str, float]]] = {}
+        self.rungs: dict[int, dict[int, _Rung]] = {}
         self.paused: dict[str, None] = {}
         self.ended = 0
         self._best: tuple[int, TrialHistory | None] = (-1, None)
@@ -124,7 +137,7 @@ class Engine:
             if decision["stop"]:
                 # In the same write, so that no kill comes between a decision and its being carried out.
                 events.append(self._ending(told, records.PRUNED))
-            rungs[epoch][trial] = value
+            rungs[epoch].add(trial, value)
             search.study.report(told.trial.number, epoch, value)
         self._write_all(events)
         if decision.get("pause"):
@@ -226,7 +239,7 @@ class Engine:
         """Paused trials that may go on, from the highest rung down, the best first; `least`: of each rung."""
         for rungs in search.rungs.values():
             for rung in sorted(rungs, reverse=True):
-                for trial in self._rule.promotes(rungs[rung], self.history.direction, least):
+                for trial in self._rule.promotes(rungs[rung].values, self.history.direction, least):
                     if trial in search.paused and self.history.trials[trial].paused_at == rung:
                         yield trial, rung
 
@@ -282,23 +295,23 @@ class Engine:
 
     # ---- rungs -----------------------------------------------------------------------------------------------
 
-    def _rungs(self, told: TrialHistory) -> dict[int, dict[str, float]]:
+    def _rungs(self, told: TrialHistory) -> dict[int, _Rung]:
         """What was seen at each rung at which this trial is compared; a finalist is compared at none."""
         if told.trial.kind != records.SEARCH:
             return {}
         bracket = self._rule.bracket(told.trial.number, told.max_epochs)
         seen = self._cells[told.trial.cell].rungs.setdefault(bracket, {})
         for rung in self._rule.rungs(told.max_epochs, bracket):
-            seen.setdefault(rung, {})
+            seen.setdefault(rung, _Rung())
         return seen
 
-    def _decide(self, trial: str, value: float, others: Mapping[str, float], epoch: int) -> dict[str, Any]:
-        direction, now = self.history.direction, {**others, trial: value}
-        decision: dict[str, Any] = {"epoch": epoch, "value": value, "among": len(now), "stop": False}
+    def _decide(self, trial: str, value: float, seen: _Rung, epoch: int) -> dict[str, Any]:
+        direction = self.history.direction
+        decision: dict[str, Any] = {"epoch": epoch, "value": value, "among": len(seen.values) + 1, "stop": False}
         if self._rule.pauses:
-            decision["pause"] = trial not in self._rule.promotes(now, direction, least=0)
+            decision["pause"] = trial not in self._rule.promotes({**seen.values, trial: value}, direction, least=0)
         else:
-            decision["stop"] = not self._rule.keeps(value, list(others.values()), direction)
+            decision["stop"] = not self._rule.keeps(value, seen.ranked, direction)
         return decision
 
     def _best_so_far(self, reports: Sequence[Mapping[str, Any]], epoch: int) -> float:
@@ -352,10 +365,10 @@ class Engine:
             search = self._cells[told.trial.cell]
             if told.trial.kind == records.SEARCH:
                 search.study.replay(told.trial.config)
-                for rung, values in self._rungs(told).items():
+                for rung, seen in self._rungs(told).items():
                     if rung <= len(told.reports):
-                        values[told.trial.id] = self._best_so_far(told.reports, rung)
-                        search.study.report(told.trial.number, rung, values[told.trial.id])
+                        seen.add(told.trial.id, self._best_so_far(told.reports, rung))
+                        search.study.report(told.trial.number, rung, seen.values[told.trial.id])
             if told.status in records.ENDED:
                 self._note_end(told)
             elif told.paused_at is not None:

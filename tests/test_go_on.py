@@ -32,7 +32,7 @@ def test_a_finished_sweep_is_extended_and_mlflow_follows(tmp_path: Path) -> None
     counted = verify(run_dir)
     assert counted["mlflow"] == counted["journal"]
     said = finish(launch(project, "status", "runs/small"))
-    assert "Extended: trials: 3 → 6; data_fractions: 0.5 → 0.5, 1.0" in said and " of 20 trials" in said
+    assert "Extended: data_fractions: 0.5 → 0.5, 1.0; trials: 3 → 6" in said and " of 20 trials" in said
 
     # The specification as it was asks for nothing that is not there.
     finish(start(project, *early, "--set", "trials=3", "--set", "budget={trials: 20}"))

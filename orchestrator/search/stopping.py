@@ -6,6 +6,7 @@ at the same rung, whether the trial goes on.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
@@ -32,7 +33,7 @@ class Rule(Protocol):
         ...
 
     def keeps(self, value: float, others: Sequence[float], direction: str) -> bool:
-        """Whether a trial with `value` goes on, given what others had at this rung; of rules that do not pause."""
+        """Whether a trial with `value` goes on, given the rising values of others at this rung; of rules that don't pause."""
         ...
 
     def promotes(self, values: Mapping[str, float], direction: str, least: int) -> list[str]:
@@ -95,7 +96,7 @@ class Halving(_Stopping):
         return tuple(sorted(set(epochs)))
 
     def keeps(self, value: float, others: Sequence[float], direction: str) -> bool:
-        above = sum(other > value if direction == "max" else other < value for other in others)
+        above = len(others) - bisect_right(others, value) if direction == "max" else bisect_left(others, value)
         quota = max(1, int((len(others) + 1) / self.reduction_factor))
         return above < quota
 
@@ -136,7 +137,7 @@ class Median(_Stopping):
     def keeps(self, value: float, others: Sequence[float], direction: str) -> bool:
         if len(others) < 3:
             return True
-        middle = sorted(others, reverse=direction == "max")[len(others) // 2]
+        middle = others[-1 - len(others) // 2] if direction == "max" else others[len(others) // 2]
         return value >= middle if direction == "max" else value <= middle
 
 
