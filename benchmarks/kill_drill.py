@@ -33,7 +33,7 @@ SPACE = """
 family: mlp
 parameters:
   learning_rate: {type: float, low: 1.0e-3, high: 1.0e+2, log: true}
-  batch_size: {type: choice, values: [16, 32]}
+  batch_size: {type: choice, values: [8, 16]}
   optimizer: {type: choice, values: [sgd, adam]}
   momentum: {type: float, low: 0.5, high: 0.95, when: {optimizer: [sgd]}}
 """
@@ -46,7 +46,7 @@ data_fractions: [1.0]
 metric: validation_accuracy
 trials: 9
 finalists: 2
-max_epochs: 40
+max_epochs: 150
 """
 # A part of a process's command line → the victim that it is.
 VICTIMS = {
@@ -59,6 +59,7 @@ VICTIMS = {
 CLOCKS = {"seconds", "samples_per_second", "started", "ended", "worker", "worker_seconds"}
 # A driver whose Ray is dead must notice; a sweep must end.
 PATIENCE = 180.0
+KILLS_A_SWEEP = 20
 
 
 @dataclass
@@ -134,7 +135,7 @@ class Drill:
             while len(self.kills) < until and driver.poll() is None:
                 # From before the journal exists to well within the trials.
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    driver.wait(self.chance.uniform(0.5, 20.0))
+                    driver.wait(self.chance.uniform(0.5, 15.0))
                 if driver.poll() is not None:
                     break
                 self.kill(driver, run_dir)
@@ -251,7 +252,7 @@ def _free_port() -> int:
 
 
 def drill(kills: int, seed: int, folder: Path) -> dict[str, Any]:
-    """Run it, in sweeps of at most ten kills, with one worker and with two in turn."""
+    """Run it, in sweeps of at most `KILLS_A_SWEEP`, with one worker and with two in turn."""
     began = time.monotonic()
     one = Drill(folder, random.Random(seed))
     trials = 2 * (9 + 2)
@@ -261,7 +262,7 @@ def drill(kills: int, seed: int, folder: Path) -> dict[str, Any]:
         number = 0
         while len(one.kills) < kills:
             workers = 1 + number % 2
-            run_dir = one.sweep(f"killed-{number}", workers, min(10, kills - len(one.kills)), seed=number)
+            run_dir = one.sweep(f"killed-{number}", workers, min(KILLS_A_SWEEP, kills - len(one.kills)), seed=number)
             result: dict[str, Any] = {"sweep": number, "workers": workers, **one.check(run_dir, trials)}
             if workers == 1:
                 whole = one.sweep(f"whole-{number}", 1, 0, seed=number)
