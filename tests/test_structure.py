@@ -66,6 +66,7 @@ COMMANDS = {
     "resume": ("run_dir", "--address", "--workers", "--data-root"),
     "extend": ("run_dir", "--trials", "--set", "--spaces", "--address", "--workers", "--data-root"),
     "status": ("run_dir", "--json"),
+    "compare": ("run_dir", "--json", "--delta", "--confidence"),
     "export": ("run_dir", "--out"),
     "report": ("spec", "--out", "--runs"),
     "scaling": (
@@ -307,7 +308,8 @@ def test_the_command_line_is_what_was_promised() -> None:
 def test_dvc_and_the_sweep_agree_on_the_code_that_results_depend_on() -> None:
     from orchestrator.sweep import CODE
 
-    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]["sweep"]
-    named = {path.removeprefix("orchestrator/") for path in stage["deps"] if path.startswith("orchestrator/")}
-    assert named == set(CODE)
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    for stage in [stages[name] for name in stages if name.startswith("sweep")]:
+        named = {path.removeprefix("orchestrator/") for path in stage["deps"] if path.startswith("orchestrator/")}
+        assert named == set(CODE)
     assert all((ROOT / "orchestrator" / name).exists() for name in CODE)

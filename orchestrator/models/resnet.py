@@ -79,7 +79,10 @@ class Block(nn.Module):
                 convolution(width, width, 3),
             )
         same = stride == 1 and channels == outputs
-        self.shortcut = nn.Identity() if same else convolution(channels, outputs, 1, stride)
+        # A 1×1 kernel of stride 2 in two steps, since torch 2.13 writes past its memory in the backward pass of such a
+        # convolution (of 4 maps, channels last, on a CPU with AVX2). Maxima of 1×1 of stride 2 are every second pixel.
+        subsampled = nn.MaxPool2d(1, stride) if stride > 1 else nn.Identity()
+        self.shortcut = nn.Identity() if same else nn.Sequential(subsampled, convolution(channels, outputs, 1))
 
     def forward(self, maps: Tensor) -> Tensor:
         return functional.relu(self.residual(maps) + self.shortcut(maps))

@@ -57,6 +57,15 @@ def test_a_shortcut_has_weights_only_where_the_shape_changes(
     assert outputs.shape == (2, 32 if bottleneck else 8, 6 // stride, 6 // stride)
 
 
+def test_a_projection_is_a_1_by_1_convolution_of_the_blocks_stride() -> None:
+    block = resnet.Block(4, 8, 2, SMALL)
+    kernel = next(module.weight for module in block.shortcut.modules() if isinstance(module, nn.Conv2d))
+    for side in (6, 7):
+        maps = torch.randn(2, 4, side, side)
+        theirs = torch.conv2d(maps, kernel, stride=2) * (1 + 1e-5) ** -0.5
+        torch.testing.assert_close(block.shortcut.eval()(maps), theirs)
+
+
 def test_depths_are_the_papers() -> None:
     # Section 4.2: 6n + 2 layers; size l is ResNet-20.
     assert [layers(resnet.ResNet(resnet.Config(**resnet.SIZES[size]), (3, 32, 32), 10)) for size in ("m", "l")] == [
