@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +83,18 @@ class Drill:
         ]
         log = (self.folder / "server.log").open("ab")
         self.server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+    def wait_for_server(self) -> None:
+        """Only before the first kill: MLflow can't go on with a schema that a kill left half made, and says so."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health"):
+                    return
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
 
     def kill_server(self) -> None:
         if self.server is not None:
@@ -259,6 +272,7 @@ def drill(kills: int, seed: int, folder: Path) -> dict[str, Any]:
     checked: list[dict[str, Any]] = []
     one.start_server()
     try:
+        one.wait_for_server()
         number = 0
         while len(one.kills) < kills:
             workers = 1 + number % 2

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # What the numbers of a sweep depend on, beside its specification, spaces and data.
 CODE = (
     *("data", "models", "search", "tasks", "training"),
-    *("engine.py", "history.py", "records.py", "space.py", "ray/trainable.py"),
+    *("engine.py", "history.py", "records.py", "space.py", "tokens.py", "ray/trainable.py"),
 )
 
 

@@ -1,4 +1,4 @@
-"""What of Ray and Tune is turned off: loggers, progress tables and snapshots. What is read is the journal."""
+"""What of Ray and Tune is turned off: loggers, progress tables, snapshots, processes. What is read is the journal."""
 
 from __future__ import annotations
 
@@ -23,3 +23,15 @@ def silence() -> None:
     import ray._private.worker as worker
 
     worker.print_to_stdstream = lambda *_, **__: None
+
+
+def alone() -> None:
+    """Ray started here has no one to serve: no autoscaler, no copies of logs, no dashboard's server.
+
+    Each is a Python process of its own that imports Ray while the sweep starts, on the same cores. There is no
+    setting for it (`include_dashboard=False` leaves out the page, not the process).
+    """
+    from ray._private.node import Node
+
+    for servant in ("start_monitor", "start_log_monitor", "start_api_server"):
+        setattr(Node, servant, lambda *_, **__: None)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Protocol
 
 from orchestrator.engine import Engine
-from orchestrator.ray.quiet import ENVIRONMENT, silence
+from orchestrator.ray.quiet import ENVIRONMENT, alone, silence
 from orchestrator.records import Slots
 
 # Ray then takes this machine for one that is alone: its address is 127.0.0.1, and its processes listen there and
@@ -81,6 +81,7 @@ def _start(slots: Slots) -> None:
     import ray
 
     silence()
+    alone()
     ray.init(
         address="local",  # not a cluster that happens to be there
         num_cpus=max(1, math.ceil(slots.count * slots.cpus - 1e-9)),

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UserError
+from orchestrator.tokens import Tokens
 from orchestrator.tracking.reading import RUN_TAG, TRIAL_TAG
 
 if TYPE_CHECKING:
@@ -89,11 +90,10 @@ def _write(folder: Path, model_id: str, run_id: str, network: Network, weights: 
     data.mkdir()
     shutil.copyfile(weights, data / WEIGHTS)
     (data / DESCRIPTION).write_text(json.dumps(asdict(network), indent=1) + "\n", encoding="utf-8")
-    float32 = np.dtype(np.float32)
-    signature = ModelSignature(
-        Schema([TensorSpec(float32, (-1, *network.card["input_shape"]))]),
-        Schema([TensorSpec(float32, (-1, network.card["outputs"]))]),
-    )
+    float32, shape = np.dtype(np.float32), network.card["input_shape"]
+    tokens = bool(network.card.get("vocabulary"))
+    rows = TensorSpec(np.dtype(np.int64), (-1, shape[0])) if tokens else TensorSpec(float32, (-1, *shape))
+    signature = ModelSignature(Schema([rows]), Schema([TensorSpec(float32, (-1, network.card["outputs"]))]))
     model = Model(run_id=run_id, model_id=model_id, signature=signature)
     pyfunc.add_to_model(model, __name__, data="data", python_env="python_env.yaml")
     model.save(str(folder / "MLmodel"))
@@ -114,16 +114,17 @@ def requirements() -> tuple[str, ...]:
 
 
 class _Predictor:
-    """What MLflow calls: rows [n, *input_shape] → outputs [n, outputs], both float32."""
+    """What MLflow calls: rows [n, *input_shape] (float32; token ids [n, time], int64) → outputs [n, outputs]."""
 
-    def __init__(self, network: nn.Module) -> None:
-        self._network = network.eval()
+    def __init__(self, network: nn.Module, tokens: bool) -> None:
+        self._network, self._tokens = network.eval(), tokens
 
     def predict(self, inputs: np.ndarray[Any, Any], params: dict[str, Any] | None = None) -> Any:
         import torch
 
         with torch.inference_mode():
-            return self._network(torch.as_tensor(inputs, dtype=torch.float32)).numpy()
+            kind = torch.int64 if self._tokens else torch.float32
+            return self._network(torch.as_tensor(inputs, dtype=kind)).numpy()
 
     def get_raw_model(self) -> nn.Module:
         return self._network
@@ -135,11 +136,12 @@ def _load_pyfunc(path: str) -> _Predictor:
     from orchestrator.training.parameters import split_config
 
     network = Network(**json.loads((Path(path) / DESCRIPTION).read_text(encoding="utf-8")))
-    task, shape = network.card["task"], tuple(network.card["input_shape"])
+    task, tokens = network.card["task"], bool(network.card.get("vocabulary"))
+    shape = Tokens(*network.card["input_shape"]) if tokens else tuple(network.card["input_shape"])
     settings = split_config(network.family, network.size, task, network.config)
     built = settings.family.build(settings.model, shape, network.card["outputs"])
     state, problem = checkpoint.load(Path(path) / WEIGHTS)
     if state is None:
         raise UserError(problem or f"{path}: no {WEIGHTS} in this model")
     built.load_state_dict(state)
-    return _Predictor(built)
+    return _Predictor(built, tokens)

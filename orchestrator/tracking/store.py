@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,8 @@ def connect(runs: Path) -> MlflowClient:
         return MlflowClient(tracking_uri=uri)
     database = Path(uri.removeprefix(SQLITE))
     with _alone(database):
+        if not database.exists():
+            _make(database)
         _use_wal(uri)
         client = MlflowClient(tracking_uri=uri)
         client.search_experiments(max_results=1)
@@ -64,6 +67,18 @@ def quiet() -> None:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"mlflow\..*|alembic\..*")
+
+
+def _make(database: Path) -> None:
+    """MLflow can't go on with a schema of which a kill left one half: it is made aside, and renamed when whole."""
+    from mlflow import MlflowClient
+
+    with tempfile.TemporaryDirectory(prefix=f".{database.name}.", dir=database.parent) as folder:
+        aside = Path(folder) / database.name
+        client = MlflowClient(tracking_uri=f"{SQLITE}{aside}")
+        client.search_experiments(max_results=1)
+        client._tracking_client.store.engine.dispose()  # the file is closed before it moves
+        aside.replace(database)
 
 
 def _use_wal(uri: str) -> None:
