@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -138,7 +139,7 @@ def _session(
     """From one start of the command to its end; while it lasts, this process alone writes the journal."""
     past = history.of(run_dir)
     storage = places.storage_of(planned.spec.storage, run_dir, planned.spec.name, past.plan["id"])
-    cluster = _cluster(planned, options)
+    cluster = _cluster(planned, options, lambda: _leave(run_dir, say))
     try:
         session = str(len(past.sessions) + 1)
         about = {"pid": os.getpid(), "host": os.uname().nodename, "workers": cluster.slots.count, "code": _code()}
@@ -163,13 +164,25 @@ def _session(
     return state
 
 
-def _cluster(planned: Plan, options: Options) -> tuner.Runner:
+def _cluster(planned: Plan, options: Options, gone: Callable[[], None]) -> tuner.Runner:
     """Ray, started here or, with an address, joined."""
     if options.address is None:
-        return tuner.Cluster(plan.slots(planned.spec, options.workers))
+        return tuner.Cluster(plan.slots(planned.spec, options.workers), gone)
     plan.check_resources(planned.spec)
     resources = planned.spec.resources
     return JoinedCluster(options.address, resources.cpus, resources.gpus, options.workers or planned.spec.workers)
+
+
+def _leave(run_dir: Path, say: Console) -> None:
+    """Ray died under the sweep: Tune would wait for it for ever, and nothing of it can be ended in an orderly way.
+
+    The journal needs no farewell, and the mirror sees its parent leave.
+    """
+    say.show_cursor()
+    again = f"orchestrate resume {run_dir}"
+    say.print(f"Ray died; nothing is lost. To go on: {again}", highlight=False, soft_wrap=True)
+    sys.stdout.flush()
+    os._exit(1)
 
 
 def _context(planned: Plan, run_dir: Path, storage: str) -> dict[str, Any]:

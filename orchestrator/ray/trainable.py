@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import signal
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Generator
@@ -29,6 +32,7 @@ class TrialRunner(Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         import torch
 
+        _die_with_parent()
         torch.set_num_threads(max(1, int(config["cpus"])))
         # The same trial gives the same curve, on a GPU too as far as cuDNN goes.
         torch.backends.cudnn.deterministic = True
@@ -69,6 +73,12 @@ class TrialRunner(Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         self._trial, self._rungs = config["trial"], set(config["rungs"])
         self._epochs = _epochs(config)
+
+
+def _die_with_parent() -> None:
+    """Ray's raylet began this process; killed, it would leave it behind, training what another has taken up."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _epochs(config: dict[str, Any]) -> Generator[dict[str, Any], None, dict[str, Any]]:

@@ -6,6 +6,8 @@ import logging
 import math
 import os
 import tempfile
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Protocol
 
@@ -43,15 +45,32 @@ class Cluster:
     """Ray on this machine with room for `slots`. Starting takes seconds of waiting: it begins here, in a thread.
 
     The thread stays until `shutdown`: Ray's processes are told by the kernel to die with the thread that began them,
-    which is how a killed driver leaves nothing behind.
+    which is how a killed driver leaves nothing behind. `gone` is called, in another thread, once one of Ray's own
+    processes has died: whoever waits for Ray then waits for ever.
     """
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: Slots, gone: Callable[[], None] = lambda: None) -> None:
         os.environ.update({key: os.environ.get(key, value) for key, value in {**ENVIRONMENT, **ALONE}.items()})
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots.count)
         self.slots = slots
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._started = self._thread.submit(_start, slots)
+        self._over = threading.Event()
+        self._watch = threading.Thread(target=self._watch_ray, args=(gone,), daemon=True)
+        self._watch.start()
+
+    def _watch_ray(self, gone: Callable[[], None]) -> None:
+        wait([self._started])
+        if self._started.exception() is not None:
+            return
+        import ray._private.worker as worker  # not before: two threads that import Ray at once get half of it
+
+        processes = worker._global_node.all_processes
+        vital = [info.process for name in ("gcs_server", "raylet") for info in processes.get(name, [])]
+        while not self._over.wait(1.0):
+            if any(process.poll() is not None for process in vital):
+                gone()
+                return
 
     @property
     def most(self) -> int:
@@ -73,6 +92,8 @@ class Cluster:
         import ray
 
         wait([self._started])
+        self._over.set()
+        self._watch.join()
         ray.shutdown()
         self._thread.shutdown()
 
