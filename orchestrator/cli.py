@@ -162,6 +162,19 @@ def status(run_dir: Path, as_json: bool) -> None:
 
 @orchestrate.command()
 @click.argument("run_dir", type=FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--delta", type=float, help="A difference that does not matter.  [default: half the seeds' deviation]")
+@click.option("--confidence", type=float, default=0.95, show_default=True, help="That all intervals hold.")
+def compare(run_dir: Path, as_json: bool, delta: float | None, confidence: float) -> None:
+    """Which family is better, on the test split: or no difference, or what it takes to tell."""
+    from orchestrator.report import answers
+
+    found = answers.judged(run_dir, confidence, delta)
+    _say(json.dumps(answers.as_json(found), indent=1, allow_nan=False) if as_json else answers.text(found))
+
+
+@orchestrate.command()
+@click.argument("run_dir", type=FOLDER)
 @click.option("--out", type=FOLDER, required=True, help="Folder for trials, reports and cells.")
 def export(run_dir: Path, out: Path) -> None:
     """Write a run's tables as Parquet and CSV."""

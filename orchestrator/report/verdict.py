@@ -1,26 +1,48 @@
-"""Which family is best, and do the finalists' seeds separate them? Numbers only.
+"""Which family is best? One of three answers for each pair of families, and for all of them. Numbers only.
 
 Each family stands for its best cell, chosen by *validation* (choosing by test would favour luck), with the test
-metric of that cell's finalists. Two families are compared by Welch's unequal-variances interval of the difference
-of means (B. L. Welch, Biometrika 34, 1947), widened by Bonferroni's correction for all pairs of families.
+metric of that cell's finalists. The noise of its mean is that of fresh seeds, and that of the search, which might
+have found another configuration (`luck`). Two families are compared by Welch's unequal-variances interval of the
+difference of means (B. L. Welch, Biometrika 34, 1947), both parts of the noise added up by F. E. Satterthwaite's rule
+(Biometrics Bulletin 2, 1946) and widened by Bonferroni's correction for all pairs, so that all intervals hold at once.
+Finalists are not paired: a trial's seed comes from its cell too (`Engine`), so equal numbers share nothing.
+
+A family that was searched by more trials than its rival gets no credit for that: its interval is widened, downwards,
+by how much its best of all trials is expected to be above its best of as many as the rival had (`anytime`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
+from orchestrator.report import anytime, luck
+from orchestrator.report.anytime import Search
 from orchestrator.report.frames import Frames
+from orchestrator.report.luck import Luck
+
+BETTER, EQUAL, UNSETTLED = "better", "no difference", "cannot tell"
+
+# Why nothing can be told: too few seeds to know their spread; seeds that agree to the last digit, which know none
+# either; too few search trials; the luck of the searches; more seeds than anyone would run.
+ONE_SEED, SAME_SEEDS, SHORT_SEARCH, LUCK, TOO_MANY = "one seed", "same seeds", "short search", "luck", "too many"
+
+POWER = 0.8
+MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One family's best cell. `values`, `trials`, `seeds` run in parallel, one entry a finalist."""
+    """One family's best cell. `values`, `trials`, `seeds` run in parallel, one entry a finalist.
+
+    `search` is the cell's search; `luck` is None where it has too few trials to tell.
+    """
 
     family: str
     cell: str
@@ -29,6 +51,8 @@ class Standing:
     values: tuple[float, ...]
     trials: tuple[str, ...]
     seeds: tuple[int, ...]
+    search: Search
+    luck: Luck | None
 
     @property
     def mean(self) -> float:
@@ -42,72 +66,163 @@ class Standing:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`first` is ahead of `second` by `difference` (never negative); the interval is None where it can't be had."""
+    """`first` is ahead of `second` by `difference` (never negative); the interval is None where it can't be had.
+
+    `answer`: BETTER, EQUAL (the whole interval lies within ±δ), or UNSETTLED; then `more_seeds` a family would
+    probably settle it, or it is None and `obstacle` says why. `unequal`: by how much the interval was widened below
+    and above, since the families were searched by unequal numbers of trials.
+    """
 
     first: str
     second: str
     difference: float
     interval: tuple[float, float] | None
-
-    @property
-    def separated(self) -> bool:
-        return self.interval is not None and self.interval[0] > 0
+    answer: str = UNSETTLED
+    more_seeds: int | None = None
+    obstacle: str = ""
+    unequal: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`standings` best first. `winner` only where the leader is separated from every other family."""
+    """`standings` best first. `delta`: a difference that does not matter; None where no spread is known."""
 
     standings: tuple[Standing, ...]
     comparisons: tuple[Comparison, ...]
     untested: tuple[str, ...]
     confidence: float
+    delta: float | None
+    metric: str
+    direction: str
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """Expected best validation value of each family's cell against spend, with the columns of `anytime.curve`."""
+        curves = [anytime.curve(one.search, one.family, one.cell, self.direction) for one in self.standings]
+        return pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=list(anytime.COLUMNS))
 
     @property
     def winner(self) -> str | None:
-        if len(self.standings) < 2:
-            return None
-        leader = self.standings[0].family
-        return leader if all(pair.separated for pair in self.against(leader)) else None
+        """The family that is better than every other one."""
+        return self.standings[0].family if self.answer == BETTER else None
+
+    @property
+    def answer(self) -> str:
+        """Of the leader against all others: BETTER than each, or also EQUAL to some, or UNSETTLED against any."""
+        answers = {pair.answer for pair in self.leading()}
+        return UNSETTLED if not answers or UNSETTLED in answers else EQUAL if EQUAL in answers else BETTER
+
+    def leading(self) -> tuple[Comparison, ...]:
+        """The leader against each of the others."""
+        return self.against(self.standings[0].family) if self.standings else ()
 
     def against(self, family: str) -> tuple[Comparison, ...]:
         return tuple(pair for pair in self.comparisons if pair.first == family)
 
 
-def judge(frames: Frames, confidence: float) -> Verdict:
-    """Compare the families of a report on the test metric, at a family-wise `confidence` (such as 0.95)."""
+def judge(frames: Frames, confidence: float, delta: float | None = None) -> Verdict:
+    """Compare the families of a report on the test metric; `confidence` and `delta` as for `decide`."""
     column = f"test_{frames.metric}"
     standings = [standing for family in frames.families if (standing := _standing(frames, family, column))]
-    standings.sort(key=lambda standing: standing.mean, reverse=frames.direction == "max")
-    pairs = list(combinations(standings, 2))
-    comparisons = [compare(ahead, behind, 1 - (1 - confidence) / len(pairs)) for ahead, behind in pairs]
     tested = {standing.family for standing in standings}
     untested = tuple(family for family in frames.families if family not in tested)
-    return Verdict(tuple(standings), tuple(comparisons), untested, confidence)
+    return replace(decide(standings, frames.metric, frames.direction, confidence, delta), untested=untested)
 
 
-def compare(ahead: Standing, behind: Standing, confidence: float) -> Comparison:
-    """Welch's interval of how far `ahead` leads, in the unit of the metric, sign turned so that a lead is positive."""
-    sign = np.sign(ahead.mean - behind.mean) or 1.0
-    difference = float(abs(ahead.mean - behind.mean))
-    interval = welch(sign * np.array(ahead.values), sign * np.array(behind.values), confidence)
-    return Comparison(ahead.family, behind.family, difference, interval)
+def decide(
+    standings: Sequence[Standing], metric: str, direction: str, confidence: float, delta: float | None = None
+) -> Verdict:
+    """Compare every pair of families.
+
+    Args:
+        metric: its plain name, such as "accuracy"; `direction`: "max" or "min".
+        confidence: that all intervals hold at once, such as 0.95.
+        delta: a difference that does not matter, in the unit of the metric; by default half of the standard deviation
+            that seeds make (pooled over families).
+    """
+    ordered = sorted(standings, key=lambda standing: standing.mean, reverse=direction == "max")
+    delta = delta if delta is not None else default_delta(ordered)
+    pairs = list(combinations(ordered, 2))
+    level = 1 - (1 - confidence) / max(len(pairs), 1)
+    comparisons = tuple(compare(ahead, behind, level, delta, direction) for ahead, behind in pairs)
+    return Verdict(tuple(ordered), comparisons, (), confidence, delta, metric, direction)
 
 
-def welch(
-    a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray, confidence: float
-) -> tuple[float, float] | None:
-    """Interval of mean(a) − mean(b). None where a spread is unknown: one seed, or seeds that all agree to the bit."""
-    if min(len(a), len(b)) < 2:
-        return None
-    squared = [float(np.var(values, ddof=1)) / len(values) for values in (a, b)]
+def default_delta(standings: Sequence[Standing]) -> float | None:
+    """Half of the standard deviation over seeds, pooled over families; None where no family has two seeds."""
+    known = [(len(one.values) - 1, one.spread**2) for one in standings if one.spread is not None]
+    freedom = sum(weight for weight, _ in known)
+    pooled = sum(weight * variance for weight, variance in known) / freedom if freedom else 0.0
+    return float(np.sqrt(pooled)) / 2 if pooled > 0 else None
+
+
+def compare(ahead: Standing, behind: Standing, confidence: float, delta: float | None, direction: str) -> Comparison:
+    """The interval of how far `ahead` leads, in the unit of the metric, and what follows from it."""
+    difference = abs(ahead.mean - behind.mean)
+    plain = Comparison(ahead.family, behind.family, difference, None)
+    if min(len(ahead.values), len(behind.values)) < 2:
+        return replace(plain, obstacle=ONE_SEED)
     # Seeds that give the very same number (a coarse metric, few test rows) say nothing about the spread.
-    if min(squared) <= 0:
-        return None
-    freedom = sum(squared) ** 2 / sum(s**2 / (len(v) - 1) for s, v in zip(squared, (a, b), strict=True))
-    reach = float(stats.t.ppf(0.5 + confidence / 2, freedom)) * float(np.sqrt(sum(squared)))
-    difference = float(np.mean(a) - np.mean(b))
-    return difference - reach, difference + reach
+    if min(float(np.var(one.values)) for one in (ahead, behind)) <= 0:
+        return replace(plain, obstacle=SAME_SEEDS)
+    if ahead.luck is None or behind.luck is None:
+        return replace(plain, obstacle=SHORT_SEARCH)
+    fewest = min(ahead.search.count, behind.search.count)
+    below, above = (anytime.gain(one.search, fewest, direction) for one in (ahead, behind))
+    error, freedom = noise(ahead, behind)
+    reach = float(stdtrit(freedom, 0.5 + confidence / 2)) * error
+    low, high = difference - reach - below, difference + reach + above
+    found = replace(plain, interval=(low, high), unequal=(below, above))
+    if delta is not None and -delta < low and high < delta:
+        return replace(found, answer=EQUAL)
+    if low > 0:
+        return replace(found, answer=BETTER)
+    more, obstacle = _more_seeds(ahead, behind, confidence, difference - below, (delta or 0) - difference - above)
+    return replace(found, more_seeds=more, obstacle=obstacle)
+
+
+def noise(a: Standing, b: Standing, more: int = 0, with_luck: bool = True) -> tuple[float, float]:
+    """Standard error of the difference of two families' means, and its degrees of freedom (Satterthwaite).
+
+    `more`: seeds that each family would have beside its own, with the same spread.
+    """
+    parts = []
+    for one in (a, b):
+        seeds = len(one.values) + more
+        parts.append((float(np.var(one.values, ddof=1)) / seeds, seeds - 1.0))
+        if with_luck and one.luck is not None and one.luck.variance > 0:
+            parts.append((one.luck.variance, one.luck.freedom))
+    total = sum(variance for variance, _ in parts)
+    return float(np.sqrt(total)), total**2 / sum(variance**2 / freedom for variance, freedom in parts)
+
+
+def _more_seeds(
+    ahead: Standing, behind: Standing, confidence: float, lead: float, room: float
+) -> tuple[int | None, str]:
+    """How many more seeds a family would settle it in four of five cases, should the difference be what was seen.
+
+    `lead`: what is to be told from nothing; `room`: what lies between the difference and δ. Either way settles it.
+    """
+
+    def settled(more: int, with_luck: bool = True) -> bool:
+        error, freedom = noise(ahead, behind, more, with_luck)
+        reach = stdtrit(freedom, 0.5 + confidence / 2)
+        # That there is no difference can fail on both sides.
+        either = (lead, POWER), (room, 0.5 + POWER / 2)
+        return any(share >= (reach + stdtrit(freedom, power)) * error for share, power in either)
+
+    if settled(MOST_SEEDS):
+        return _first(settled), ""
+    return None, LUCK if settled(MOST_SEEDS, with_luck=False) else TOO_MANY
+
+
+def _first(settled: Callable[[int], bool]) -> int:
+    """The smallest number from 1 to MOST_SEEDS that settles it, by bisection."""
+    low, high = 0, MOST_SEEDS
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if settled(middle) else (middle, high)
+    return high
 
 
 def _standing(frames: Frames, family: str, column: str) -> Standing | None:
@@ -121,6 +236,9 @@ def _standing(frames: Frames, family: str, column: str) -> Standing | None:
     best = str(by_validation.idxmax() if frames.direction == "max" else by_validation.idxmin())
     rows: pd.DataFrame = finals[finals["cell"] == best].sort_values("number")
     first = rows.iloc[0]
+    search = anytime.search_of(frames, best)
+    sign = 1.0 if frames.direction == "max" else -1.0
+    ranked, others = ([sign * value for value in values] for values in search.ranked)
     return Standing(
         family,
         best,
@@ -129,4 +247,6 @@ def _standing(frames: Frames, family: str, column: str) -> Standing | None:
         tuple(rows[column].astype(float)),
         tuple(rows["trial"]),
         tuple(int(seed) for seed in rows["seed"]),
+        search,
+        luck.of_search(ranked, others, search.count, list(sign * rows["value"].astype(float))),
     )

@@ -1,25 +1,27 @@
-"""Which family is best? Each family's best cell on the test split, and whether the seeds separate the families."""
+"""Which family is best? Each family's best cell on the test split, the verdict on every pair, and what it cost."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from orchestrator.report import svg, theme, verdict, wording
+from orchestrator.report import answers, svg, theme, verdict, wording
 from orchestrator.report.pieces import (
     Column,
     Context,
     Figure,
     Section,
     Table,
-    families_marked,
     family_mark,
     paragraph,
     trial_links,
 )
-from orchestrator.report.verdict import Comparison, Standing, Verdict
+from orchestrator.report.sections import anytime
+from orchestrator.report.verdict import BETTER, EQUAL, Standing, Verdict
 
 
 def section(context: Context) -> Section:
@@ -32,53 +34,18 @@ def section(context: Context) -> Section:
     numbers |= {f"{one.family}.seeds": len(one.values) for one in found.standings}
     return Section(
         question="Which family is best?",
-        answer=_answer(context, found, metric),
+        answer=answers.overall(found, partial(family_mark, context)),
         blocks=[
             (_figure(context, found, metric), _standings(context, found), *_comparisons(context, found)),
-            _method(context, found),
+            (anytime.figure(context, found), anytime.table(found), _method(context, found)),
         ],
         numbers=numbers
         | {
             "pairs_of_families": len(found.comparisons),
-            "pairs_separated": sum(pair.separated for pair in found.comparisons),
+            "pairs_separated": sum(pair.answer == BETTER for pair in found.comparisons),
+            "pairs_level": sum(pair.answer == EQUAL for pair in found.comparisons),
         },
     )
-
-
-def _answer(context: Context, found: Verdict, metric: str) -> Markup:
-    if not found.standings:
-        return Markup("Not known yet: no finalist has been trained to its end, so nothing has been tested.")
-    lead = found.standings[0]
-    measured = Markup("mean {} is {} {}").format(metric, wording.number(lead.mean), _seeds(lead))
-    untested = (
-        Markup(" {} could not be judged: no finalist of it was trained to its end.").format(
-            families_marked(context, found.untested)
-        )
-        if found.untested
-        else Markup("")
-    )
-    if len(found.standings) == 1:
-        return Markup("Only {} was tested: its {}.").format(family_mark(context, lead.family), measured) + untested
-    if found.winner:
-        text = Markup("{} is best: its {}, and the seeds separate it from {}.").format(
-            family_mark(context, lead.family),
-            measured,
-            families_marked(context, [pair.second for pair in found.against(lead.family)]),
-        )
-        return text + untested
-    rivals = [pair.second for pair in found.against(lead.family) if not pair.separated]
-    beaten = [pair.second for pair in found.against(lead.family) if pair.separated]
-    text = Markup("Cannot tell: {} is ahead, its {}, but the seeds do not separate it from {}").format(
-        family_mark(context, lead.family), measured, families_marked(context, rivals, "or")
-    )
-    if beaten:
-        text += Markup("; they do separate it from {}").format(families_marked(context, beaten))
-    return text + "." + untested
-
-
-def _seeds(standing: Standing) -> str:
-    count = len(standing.values)
-    return f"over {count} seeds" if count > 1 else "on a single seed"
 
 
 def _figure(context: Context, found: Verdict, metric: str) -> Figure:
@@ -106,7 +73,7 @@ def _figure(context: Context, found: Verdict, metric: str) -> Figure:
         better = "larger is better" if context.frames.direction == "max" else "smaller is better"
         theme.titles(axes, f"{metric.capitalize()}, {better}")
         panel = svg.text_of(figure, notes)
-    said = "; ".join(f"{one.family} {wording.number(one.mean)} {_seeds(one)}" for one in found.standings)
+    said = "; ".join(f"{one.family} {wording.number(one.mean)} {answers.seeds(one)}" for one in found.standings)
     return Figure(name, f"Dot plot of {metric} by family: {said}.", caption, [panel])
 
 
@@ -157,10 +124,12 @@ def _standings(context: Context, found: Verdict) -> Table:
     rows = [
         {"family": one.family, "cell": one.cell, "size": one.size, "data_fraction": one.data_fraction,
          metric: one.mean, f"{metric}_sd": one.spread, **finals.loc[list(one.trials), others].mean().to_dict(),
-         "seeds": len(one.values), "trials": " ".join(one.trials)}
+         "seeds": len(one.values), "search_luck": one.luck and one.luck.deviation, "searched": one.search.count,
+         "worker_hours": one.search.worker_hours, "flops": one.search.flops, "trials": " ".join(one.trials)}
         for one in found.standings
     ]  # fmt: skip
-    columns = ["family", "cell", "size", "data_fraction", metric, f"{metric}_sd", *others, "seeds", "trials"]
+    columns = ["family", "cell", "size", "data_fraction", metric, f"{metric}_sd", *others, "seeds",
+               "search_luck", "searched", "worker_hours", "flops", "trials"]  # fmt: skip
 
     def mean_of(name: str) -> Column:
         return Column(name.replace("_", " ").capitalize(), lambda row: wording.number(row[name]), True)
@@ -176,6 +145,10 @@ def _standings(context: Context, found: Verdict) -> Table:
             Column("± sd", lambda row: wording.number(row[f"{metric}_sd"], 2), True),
             *(mean_of(name) for name in others),
             Column("Seeds", lambda row: row["seeds"], True),
+            Column("Search luck, ± sd", lambda row: wording.number(row["search_luck"], 2), True),
+            Column("Search", lambda row: wording.plural(row["searched"], "trial"), True),
+            Column("Worker time", lambda row: wording.duration(3600 * row["worker_hours"]), True),
+            Column("Compute", lambda row: wording.flop(row["flops"]), True),
             Column("Runs", lambda row: trial_links(row["trials"].split())),
         ],
     )
@@ -184,7 +157,7 @@ def _standings(context: Context, found: Verdict) -> Table:
 def _comparisons(context: Context, found: Verdict) -> list[Table]:
     if not found.comparisons:
         return []
-    by_family = {one.family: one for one in found.standings}
+    counts = {one.family: len(one.values) for one in found.standings}
     frame = pd.DataFrame(
         [
             {
@@ -193,8 +166,9 @@ def _comparisons(context: Context, found: Verdict) -> list[Table]:
                 "difference": pair.difference,
                 "low": pair.interval and pair.interval[0],
                 "high": pair.interval and pair.interval[1],
-                "seeds": f"{len(by_family[pair.first].values)} and {len(by_family[pair.second].values)}",
-                "separated": pair.separated,
+                "seeds": f"{counts[pair.first]} and {counts[pair.second]}",
+                "answer": pair.answer,
+                "more_seeds": pair.more_seeds,
             }
             for pair in found.comparisons
         ]
@@ -215,36 +189,45 @@ def _comparisons(context: Context, found: Verdict) -> list[Table]:
                 Column("Difference", lambda row: wording.number(row["difference"], 3), True),
                 Column(
                     f"{100 * found.confidence:g} % interval",
-                    lambda row: _interval(pairs[row["ahead"], row["behind"]]),
+                    lambda row: answers.interval(pairs[row["ahead"], row["behind"]]),
                     True,
                 ),
                 Column("Seeds", lambda row: row["seeds"], True),
-                Column("The seeds …", lambda row: _said(pairs[row["ahead"], row["behind"]])),
+                Column(
+                    "Answer", lambda row: _capital(answers.of_pair(pairs[row["ahead"], row["behind"]], found.delta))
+                ),
             ],
         )
     ]
 
 
-def _interval(pair: Comparison) -> str:
-    if pair.interval is None:
-        return "unknown"
-    return f"{wording.number(pair.interval[0], 2)} to {wording.number(pair.interval[1], 2)}"
-
-
-def _said(pair: Comparison) -> str:
-    if pair.interval is None:
-        return "cannot say: spread unknown"
-    return "separate them" if pair.separated else "do not separate them"
+def _capital(words: str) -> str:
+    return words if words.endswith("is better") else words[:1].upper() + words[1:]  # a family's name stays as it is
 
 
 def _method(context: Context, found: Verdict) -> Markup:
     rows = context.frames.card.get("sizes", {}).get("test")
-    on = f", on this one test split of {rows:,} rows" if rows else ", on this one test split"
+    on = f" of {rows:,} rows" if rows else ""
     pairs = len(found.comparisons)
-    correction = f", widened for {pairs} comparisons (Bonferroni)" if pairs > 1 else ""
-    return paragraph(
-        "Intervals: Welch’s, of the difference of means over seeds{}. They cover what a fresh seed changes{}; they do "
-        "not cover what another search, or another test split, would change.",
-        correction,
+    at_once = f"All {pairs} intervals hold at once (Bonferroni). " if pairs > 1 else ""
+    delta = (
+        f"A difference of {wording.number(found.delta, 2)} or less is counted as none: half of the standard deviation "
+        "that seeds make. "
+        if found.delta is not None
+        else ""
+    )
+    text = paragraph(
+        "How to read this: an interval says between which values the true difference of two families probably lies. "
+        "A family is better only where the whole interval is above zero. {}{}The intervals (Welch’s) cover what fresh "
+        "seeds change, and what another search would have found by luck (estimated from the spread of the best trials "
+        "and from how much of its lead the winner kept on fresh seeds); they do not cover what another test split{} "
+        "would change.",
+        delta,
+        at_once,
         on,
     )
+    if said := answers.unequal_trials(found):
+        text += paragraph("{}", said)
+    if spent := answers.equal_spend(found, partial(family_mark, context)):
+        text += paragraph("{}", spent)
+    return text

@@ -1,0 +1,109 @@
+"""What a search of k trials would have come to, against what it costs. Numbers only.
+
+The expected best of k trials drawn from the K that there were, without putting any back: unbiased for a search of k
+trials that are drawn alike (Dodge et al. 2019, arXiv 1909.03004, put them back, which is biased; Tang et al. 2020,
+arXiv 2004.13705). A trial counts with what it cost, whatever became of it: stopped, diverged or failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.special import gammaln
+
+from orchestrator.records import COMPLETE, ENDED, PRUNED
+from orchestrator.report.frames import Frames
+
+# Numbers of trials at which a curve is drawn, at most.
+POINTS = 60
+COLUMNS = ("family", "cell", "trials", "worker_hours", "flops", "expected_best")
+
+
+@dataclass(frozen=True)
+class Search:
+    """The search of one cell, by its ended trials.
+
+    `finished`: best validation values of those that ran to their end; `stopped`: of those that were stopped early;
+    `count`: of all, also those that diverged or failed. `worker_hours` (of which training, where the run did not
+    note more) and `flops` (training) are of all of them.
+    """
+
+    finished: tuple[float, ...]
+    stopped: tuple[float, ...]
+    count: int
+    worker_hours: float
+    flops: float
+
+    @property
+    def ranked(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The values that a winner is chosen from, and the others: one that was stopped wins only where none ended."""
+        return (self.finished, self.stopped) if self.finished else (self.stopped, ())
+
+
+def search_of(frames: Frames, cell: str) -> Search:
+    """The search of a cell, as far as its trials have ended."""
+    rows = frames.search[(frames.search["cell"] == cell) & frames.search["status"].isin(ENDED)]
+    busy = pd.to_numeric(rows["worker_seconds"]).astype(float)
+    values = {
+        status: tuple(rows.loc[(rows["status"] == status) & rows["value"].notna(), "value"].astype(float))
+        for status in (COMPLETE, PRUNED)
+    }
+    hours = float(busy.where(busy > 0, rows["seconds"]).sum()) / 3600
+    return Search(values[COMPLETE], values[PRUNED], len(rows), hours, float(rows["flops"].sum()))
+
+
+def expected_best(values: Sequence[float], count: int, trials: Sequence[int], direction: str) -> np.ndarray:
+    """Expected best value of k of `count` trials, for each k in `trials`.
+
+    Trials without a value (`count` less the number of `values`) count as draws that came to nothing; that all k draws
+    come to nothing is left out. NaN without any value.
+    """
+    if not len(values):
+        return np.full(len(trials), np.nan)
+    ascending = np.sort(np.asarray(values, float)) if direction == "max" else np.sort(np.asarray(values, float))[::-1]
+    rank = np.arange(count - len(values) + 1, count + 1)
+    result = []
+    for k in trials:
+        # The one of this rank is the best of k draws in C(rank − 1, k − 1) of the C(count, k) ways.
+        ways = np.where(rank >= k, gammaln(rank) - gammaln(np.maximum(rank - k, 0) + 1), -np.inf)
+        weight = np.exp(ways - ways.max())
+        result.append(float(weight @ ascending / weight.sum()))
+    return np.array(result)
+
+
+def gain(search: Search, trials: int, direction: str) -> float:
+    """How much better the best of all trials is expected to be than that of `trials` of them; never negative."""
+    if trials >= search.count:
+        return 0.0
+    fewer, all_of_them = expected_best(search.ranked[0], search.count, [max(trials, 1), search.count], direction)
+    return abs(float(all_of_them - fewer))
+
+
+def curve(search: Search, family: str, cell: str, direction: str) -> pd.DataFrame:
+    """Expected best validation value against spend, at up to 60 numbers of trials."""
+    trials = np.unique(np.round(np.geomspace(1, max(search.count, 1), POINTS)).astype(int)) if search.count else []
+    share = np.asarray(trials, float) / max(search.count, 1)
+    return pd.DataFrame(
+        {
+            "family": family,
+            "cell": cell,
+            "trials": trials,
+            "worker_hours": share * search.worker_hours,
+            "flops": share * search.flops,
+            "expected_best": expected_best(search.ranked[0], search.count, list(trials), direction),
+        },
+        columns=list(COLUMNS),
+    )
+
+
+def at_spend(curves: pd.DataFrame, unit: str = "worker_hours") -> tuple[float, dict[str, float]]:
+    """The largest spend that every family reached, and each family's expected best there (the last whole trial)."""
+    known = curves[curves["expected_best"].notna()]
+    if known.empty:
+        return 0.0, {}
+    common = float(known.groupby("family")[unit].max().min())
+    within = known[known[unit] <= common * (1 + 1e-9)]
+    return common, {str(family): float(rows["expected_best"].iloc[-1]) for family, rows in within.groupby("family")}

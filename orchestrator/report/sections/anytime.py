@@ -1,0 +1,85 @@
+"""How good a search is expected to be after how much spend: the curves of each family's best cell."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from orchestrator.report import svg, theme, wording
+from orchestrator.report.pieces import Column, Context, Figure, Table
+from orchestrator.report.verdict import Verdict
+
+NAME = "best-against-spend"
+
+
+def figure(context: Context, found: Verdict) -> Figure:
+    """Expected best validation value against worker time, one line a family."""
+    curves = found.curves[found.curves["expected_best"].notna() & (found.curves["worker_hours"] > 0)]
+    caption = Markup(
+        "The best validation value to expect from a search that had cost so much, with trials that were stopped, "
+        "diverged or failed counted. The verdict is on test; this is on validation, which flatters long searches."
+    )
+    if curves.empty:
+        return Figure(NAME, "Nothing to draw.", caption, lacking="No search has come to a value yet.")
+    with theme.style(NAME):
+        drawn, axes = theme.panel(left=46, right=92, top=34, bottom=44)
+        _draw(context, axes, curves)
+        better = "larger is better" if found.direction == "max" else "smaller is better"
+        theme.titles(axes, f"Best validation {found.metric}, {better}", "Time of workers in the search")
+        panel = svg.text_of(drawn)
+    ends = {str(family): rows.iloc[-1] for family, rows in curves.groupby("family", sort=False)}
+    said = "; ".join(
+        f"{family} {wording.number(end['expected_best'])} after {wording.duration(3600 * end['worker_hours'])}"
+        for family, end in ends.items()
+    )
+    return Figure(NAME, f"Lines of the expected best validation {found.metric}: {said}.", caption, [panel])
+
+
+def table(found: Verdict) -> Table:
+    """The curves as CSV; folded on the page."""
+    return Table(
+        NAME,
+        f"Expected best validation {found.metric} of a search, by number of trials",
+        found.curves,
+        [
+            Column("Family", lambda row: row["family"]),
+            Column("Cell", lambda row: row["cell"]),
+            Column("Trials", lambda row: wording.count(row["trials"]), True),
+            Column("Worker time", lambda row: wording.duration(3600 * row["worker_hours"]), True),
+            Column("Compute", lambda row: wording.flop(row["flops"]), True),
+            Column("Expected best", lambda row: wording.number(row["expected_best"]), True),
+        ],
+        tall=True,
+        folded=True,
+    )
+
+
+def _draw(context: Context, axes: Axes, curves: pd.DataFrame) -> None:
+    ends = []
+    for family, rows in curves.groupby("family", sort=False):
+        colour = context.dress.colour(str(family))
+        seconds = 3600 * rows["worker_hours"].to_numpy()
+        axes.plot(seconds, rows["expected_best"], color=colour)
+        axes.plot(
+            seconds[-1:],
+            rows["expected_best"].iloc[-1:],
+            marker=context.dress.marker(str(family)),
+            markersize=6,
+            color=colour,
+            clip_on=False,
+        )
+        ends.append((float(seconds[-1]), float(rows["expected_best"].iloc[-1]), str(family), colour))
+    theme.log_axis(axes, "x", 3600 * curves["worker_hours"].to_numpy(), lambda value: wording.duration(float(value)))
+    # The first trials of a bad draw would press the part that matters into a line.
+    values = curves["expected_best"].to_numpy()
+    last = np.array([value for _, value, _, _ in ends])
+    reach = max(float(np.ptp(last)), float(np.ptp(values)) / 3, abs(float(last.mean())) * 1e-3, 1e-9)
+    low, high = max(values.min(), last.min() - 2 * reach), min(values.max(), last.max() + 2 * reach)
+    air = max(high - low, 1e-9) * 0.06
+    axes.set_ylim(low - air, high + air)
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    theme.label_ends(axes, ends)

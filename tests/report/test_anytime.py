@@ -1,0 +1,69 @@
+"""What a search of k trials is expected to come to."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from orchestrator.report import anytime
+
+VALUES = (0.9, 0.2, 0.7, 0.4)
+
+
+def search(values: tuple[float, ...] = VALUES, count: int = 4, hours: float = 2.0) -> anytime.Search:
+    return anytime.Search(values, (), count, hours, 1e9)
+
+
+@pytest.mark.parametrize("direction", ["max", "min"])
+def test_the_closed_form_is_the_mean_over_all_ways_to_draw(direction: str) -> None:
+    best = max if direction == "max" else min
+    for k in range(1, 5):
+        by_hand = np.mean([best(drawn) for drawn in combinations(VALUES, k)])
+        assert anytime.expected_best(VALUES, 4, [k], direction)[0] == pytest.approx(by_hand)
+
+
+def test_trials_that_came_to_nothing_count_as_draws() -> None:
+    """Six trials, two of them diverged: the mean over all draws of k that hold any value."""
+    trials = [*VALUES, -np.inf, -np.inf]
+    for k in range(1, 7):
+        bests = [max(drawn) for drawn in combinations(trials, k)]
+        by_hand = np.mean([value for value in bests if np.isfinite(value)])
+        assert anytime.expected_best(VALUES, 6, [k], "max")[0] == pytest.approx(by_hand)
+
+
+def test_many_trials_do_not_overflow() -> None:
+    values = np.random.default_rng(0).normal(size=5000)
+    curve = anytime.expected_best(list(values), 6000, [1, 10, 100, 6000], "max")
+    assert np.all(np.diff(curve) > 0)
+    assert curve[-1] == values.max()
+
+
+def test_no_value_at_all_is_not_a_number() -> None:
+    assert np.isnan(anytime.expected_best([], 3, [1, 2], "max")).all()
+
+
+def test_the_gain_is_between_the_best_and_what_fewer_trials_expect() -> None:
+    assert anytime.gain(search(), 4, "max") == 0
+    assert anytime.gain(search(), 9, "max") == 0
+    assert anytime.gain(search(), 1, "max") == pytest.approx(0.9 - np.mean(VALUES))
+    assert anytime.gain(search(), 1, "min") == pytest.approx(np.mean(VALUES) - 0.2)
+
+
+def test_a_curve_ends_at_the_whole_spend_and_the_best_value() -> None:
+    curve = anytime.curve(search(), "mlp", "mlp-m-1", "max")
+    assert list(curve["trials"]) == [1, 2, 3, 4]
+    assert curve["worker_hours"].iloc[-1] == 2.0 and curve["flops"].iloc[0] == 0.25e9
+    assert curve["expected_best"].iloc[-1] == 0.9
+    assert tuple(curve.columns) == anytime.COLUMNS
+
+
+def test_equal_spend_is_what_the_cheapest_search_cost() -> None:
+    import pandas as pd
+
+    dear = anytime.curve(search(hours=8.0), "gpt", "gpt-m-1", "max")
+    cheap = anytime.curve(search((0.5, 0.6, 0.55, 0.1)), "mlp", "mlp-m-1", "max")
+    hours, there = anytime.at_spend(pd.concat([dear, cheap]))
+    assert hours == 2.0
+    assert there == {"gpt": pytest.approx(np.mean(VALUES)), "mlp": 0.6}  # one trial of the dear one, four of the other
