@@ -33,7 +33,8 @@ def test_a_sweep_whose_ray_dies_leaves_and_goes_on_with_nothing_lost(tmp_path: P
     run_dir = project / "runs" / "small"
     process = start(project, "--workers", "1", "--set", "max_epochs=60")
     wait_for(run_dir, 10, process)
-    workers = processes("ray::TrialRunner", process.pid)
+    # At work, and between two calls.
+    workers = processes("ray::ResourceTrainable", process.pid) + processes("ray::TrialRunner", process.pid)
     assert workers
     for pid in processes(victim, process.pid):
         os.kill(pid, signal.SIGKILL)
