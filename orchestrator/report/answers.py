@@ -32,9 +32,17 @@ REMEDIES = {
     SAME_SEEDS: "the seeds of a family all gave the very same number, so how much seeds differ is not known; "
     "a finer metric, such as the loss, would tell",
     SHORT_SEARCH: "needs more search trials: from fewer than three with a value nobody knows how lucky the search was",
-    LUCK: "more seeds will not settle it, since the luck of the search is larger than the difference; more search "
-    "trials, or repeated searches, would",
+    LUCK: "more seeds will not settle it, since they do not lessen the luck of the search; more search trials, or "
+    "repeated searches, would",
     TOO_MANY: f"the difference is so small that it would need more than {verdict.MOST_SEEDS:,} more seeds a family",
+}
+# The same for a column of a table.
+IN_SHORT = {
+    ONE_SEED: "a single seed",
+    SAME_SEEDS: "seeds all alike",
+    SHORT_SEARCH: "too few search trials",
+    LUCK: "luck of the search, not of seeds",
+    TOO_MANY: f"over {verdict.MOST_SEEDS:,} more seeds",
 }
 # Rather the one that nothing can be done without.
 WORST_FIRST = (ONE_SEED, SAME_SEEDS, SHORT_SEARCH, LUCK, TOO_MANY)
@@ -98,6 +106,14 @@ def of_pair(pair: Comparison, delta: float | None) -> str:
     if pair.answer == EQUAL:
         return f"no difference larger than {wording.number(delta, 2)}"
     return f"cannot tell: {needed([pair])}"
+
+
+def of_pair_in_short(pair: Comparison, delta: float | None) -> str:
+    """The same for a column of a table."""
+    if pair.answer != UNSETTLED:
+        return of_pair(pair, delta)
+    more = f"about {wording.plural(pair.more_seeds or 0, 'more seed')} each"
+    return f"cannot tell: {IN_SHORT.get(pair.obstacle, more)}"
 
 
 def needed(pairs: Sequence[Comparison]) -> str:
@@ -224,7 +240,7 @@ def _standing_rows(found: Verdict) -> list[list[str]]:
 def _pair_rows(found: Verdict) -> list[list[str]]:
     rows = [["pair", "difference", "interval", "answer"]]
     for pair in found.comparisons:
-        said = of_pair(pair, found.delta)
+        said = of_pair_in_short(pair, found.delta)
         rows.append([f"{pair.first} – {pair.second}", wording.number(pair.difference, 3), interval(pair), said])
     return rows
 

@@ -84,8 +84,9 @@ def gain(search: Search, trials: int, direction: str) -> float:
 
 def curve(search: Search, family: str, cell: str, direction: str) -> pd.DataFrame:
     """Expected best validation value against spend, at up to 60 numbers of trials."""
-    trials = np.unique(np.round(np.geomspace(1, max(search.count, 1), POINTS)).astype(int)) if search.count else []
-    share = np.asarray(trials, float) / max(search.count, 1)
+    most = max(search.count, 1)
+    trials = np.unique(np.round(np.geomspace(1, most, POINTS)).astype(int))[: search.count]
+    share = trials / most
     return pd.DataFrame(
         {
             "family": family,
@@ -93,7 +94,7 @@ def curve(search: Search, family: str, cell: str, direction: str) -> pd.DataFram
             "trials": trials,
             "worker_hours": share * search.worker_hours,
             "flops": share * search.flops,
-            "expected_best": expected_best(search.ranked[0], search.count, list(trials), direction),
+            "expected_best": expected_best(search.ranked[0], search.count, trials.tolist(), direction),
         },
         columns=list(COLUMNS),
     )

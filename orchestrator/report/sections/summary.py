@@ -145,10 +145,9 @@ def _standings(context: Context, found: Verdict) -> Table:
             Column("± sd", lambda row: wording.number(row[f"{metric}_sd"], 2), True),
             *(mean_of(name) for name in others),
             Column("Seeds", lambda row: row["seeds"], True),
-            Column("Search luck, ± sd", lambda row: wording.number(row["search_luck"], 2), True),
-            Column("Search", lambda row: wording.plural(row["searched"], "trial"), True),
+            Column("Luck, ± sd", lambda row: wording.number(row["search_luck"], 2), True),
+            Column("Trials", lambda row: wording.count(row["searched"]), True),
             Column("Worker time", lambda row: wording.duration(3600 * row["worker_hours"]), True),
-            Column("Compute", lambda row: wording.flop(row["flops"]), True),
             Column("Runs", lambda row: trial_links(row["trials"].split())),
         ],
     )
@@ -194,7 +193,8 @@ def _comparisons(context: Context, found: Verdict) -> list[Table]:
                 ),
                 Column("Seeds", lambda row: row["seeds"], True),
                 Column(
-                    "Answer", lambda row: _capital(answers.of_pair(pairs[row["ahead"], row["behind"]], found.delta))
+                    "Answer",
+                    lambda row: _capital(answers.of_pair_in_short(pairs[row["ahead"], row["behind"]], found.delta)),
                 ),
             ],
         )
