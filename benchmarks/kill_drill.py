@@ -18,6 +18,7 @@ import os
 import random
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -61,6 +62,7 @@ CLOCKS = {"seconds", "samples_per_second", "started", "ended", "worker", "worker
 # A driver whose Ray is dead must notice; a sweep must end.
 PATIENCE = 180.0
 KILLS_A_SWEEP = 20
+EVENTS_BETWEEN_KILLS = 150
 
 
 @dataclass
@@ -132,7 +134,7 @@ class Drill:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        events = len(journal.events(run_dir)) if (run_dir / journal.FILE).exists() else 0
+        events = _events(run_dir)
         self.kills.append({"victim": victim, "events": events, "run": run_dir.parents[1].name})
         print(f"{len(self.kills):4d}  {victim:10s} after {events} events of {run_dir.parents[1].name}", flush=True)
 
@@ -146,9 +148,7 @@ class Drill:
         until = len(self.kills) + kills
         try:
             while len(self.kills) < until and driver.poll() is None:
-                # From before the journal exists to well within the trials.
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    driver.wait(self.chance.uniform(0.5, 15.0))
+                self.wait_for_a_moment(driver, run_dir)
                 if driver.poll() is not None:
                     break
                 self.kill(driver, run_dir)
@@ -163,6 +163,20 @@ class Drill:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         return run_dir
+
+    def wait_for_a_moment(self, driver: subprocess.Popen[bytes], run_dir: Path) -> None:
+        """One in three falls into the start-up, before the journal exists included; the others among the epochs."""
+        if self.chance.random() < 1 / 3:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                driver.wait(self.chance.uniform(0.5, 10.0))
+            return
+        until = _events(run_dir) + self.chance.randint(1, EVENTS_BETWEEN_KILLS)
+        deadline = time.monotonic() + PATIENCE
+        while driver.poll() is None and _events(run_dir) < until:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("the sweep", PATIENCE)
+            time.sleep(0.02)
+        time.sleep(self.chance.uniform(0.0, 0.1))
 
     def go_on_after(self, driver: subprocess.Popen[bytes]) -> None:
         """Give what was killed the time to be noticed; a server comes back after a while."""
@@ -221,6 +235,18 @@ class Drill:
                 if time.monotonic() > deadline:
                     return f"{type(error).__name__}: {error}"
                 time.sleep(1)
+
+
+def _events(run_dir: Path) -> int:
+    """How many events the journal holds."""
+    path = run_dir / journal.FILE
+    if not path.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        try:
+            return int(connection.execute("SELECT count(*) FROM events").fetchone()[0])
+        except sqlite3.OperationalError:  # its first step
+            return 0
 
 
 def tables(run_dir: Path) -> str:
