@@ -193,9 +193,9 @@ def false_winners(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("finalists", [3, 8])
 @pytest.mark.parametrize(
-    ("sampler", "stopping"), [("random", "none"), ("random", "halving"), ("parzen", "halving"), ("tpe", "none")]
+    ("sampler", "stopping", "finalists"),
+    [("random", "none", 8), ("random", "halving", 3), ("parzen", "halving", 8), ("tpe", "none", 3)],
 )
 def test_twins_on_a_made_up_objective(
     sampler: str, stopping: str, finalists: int, monkeypatch: pytest.MonkeyPatch
