@@ -53,7 +53,7 @@ max_epochs: 150
 # A part of a process's command line → the victim that it is.
 VICTIMS = {
     "driver": "orchestrator.cli",
-    "worker": "ray::",
+    "worker": "ray::",  # or an agent of Ray's, which bears such a name too
     "mirror": "orchestrator.tracking.mirror",
     "raylet": "raylet/raylet",
     "gcs": "gcs_server",
@@ -84,7 +84,8 @@ class Drill:
             *("--port", str(self.port), "--workers", "1"),
         ]
         log = (self.folder / "server.log").open("ab")
-        self.server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        self.server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=environment)
 
     def wait_for_server(self) -> None:
         """Only before the first kill: MLflow can't go on with a schema that a kill left half made, and says so."""
@@ -147,13 +148,14 @@ class Drill:
         driver = self.start_driver(project, workers, resume=False)
         until = len(self.kills) + kills
         try:
-            while len(self.kills) < until and driver.poll() is None:
+            while len(self.kills) < until:
                 self.wait_for_a_moment(driver, run_dir)
-                if driver.poll() is not None:
+                if driver.poll() is None:
+                    self.kill(driver, run_dir)
+                    self.go_on_after(driver)
+                if driver.poll() == 0:
                     break
-                self.kill(driver, run_dir)
-                self.go_on_after(driver)
-                if driver.poll() is not None:
+                if driver.poll() is not None:  # killed, or gone by itself: a worker's death may take Ray with it
                     driver = self.start_driver(project, workers, resume=self._can_resume(run_dir))
             while driver.wait(PATIENCE) != 0:  # what was killed last may still be on its way out
                 driver = self.start_driver(project, workers, resume=self._can_resume(run_dir))
