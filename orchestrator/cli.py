@@ -49,18 +49,10 @@ def data() -> None:
 @DATA
 def data_list(data_root: Path) -> None:
     """The catalog: name, task, shape, licence, and whether it is prepared."""
-    from rich.table import Table
-
+    from orchestrator import screen
     from orchestrator.data.listing import list_datasets
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("name", "task", "shape", "rows", "prepared", "source", "licence"):
-        table.add_column(name, justify="right" if name == "rows" else "left", no_wrap=name != "licence")
-    for row in list_datasets(data_root):
-        shape = "×".join(map(str, row.shape)) if row.shape else ""
-        rows = f"{row.rows:,}" if row.rows else ""
-        table.add_row(row.name, row.task, shape, rows, "yes" if row.prepared else "", row.source, row.licence)
-    _console().print(table)
+    _console().print(screen.datasets(list_datasets(data_root)))
 
 
 @data.command("prepare")
@@ -318,36 +310,11 @@ def _prepare_dataset(dataset: Any, data_root: Path, quiet: bool = False) -> None
 
 
 def _print_plan(planned: Any, workers: int | None, address: str | None) -> None:
-    from rich.table import Table
+    from orchestrator import screen
 
-    from orchestrator import plan
-    from orchestrator.budget import UNITS
-    from orchestrator.progress import duration
-    from orchestrator.spec import NO_LIMIT
-
-    sweep = planned.spec
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("family", "size", "parameters", "training rows", "FLOPs a row"):
-        table.add_column(name, justify="left" if name in ("family", "size") else "right")
-    for family in sweep.families:
-        for size in sweep.sizes:
-            mine = [cell for cell in planned.cells if (cell.family, cell.size) == (family, size)]
-            rows = " / ".join(f"{cell.train_samples:,}" for cell in mine)
-            table.add_row(family, size, f"{mine[0].params:,}", rows, f"{mine[0].flops:,}")
-    _console().print(table)
-    # What machines of a cluster will take can't be measured here, nor are they known to stay.
-    slots = 1 if address else plan.slots(sweep, workers).count
-    expected = plan.forecast(planned, None if address else plan.probe(planned), slots)
-    time = "" if expected.seconds is None else f", {duration(expected.seconds / slots)} of training"
-    where = f"the cluster at {address}" if address else f"{slots} workers"
-    each = f"{sweep.trials} trials" if sweep.trials < NO_LIMIT else "as many trials as the budget pays"
-    _say(
-        f"{len(planned.cells)} cells × ({each} + {sweep.finalists} finalists) = {expected.trials} "
-        f"trials on {where}; about {expected.epochs:,.0f} epochs (at most {expected.most_epochs:,}), "
-        f"{expected.flops:.1e} FLOPs{time}"
-    )
-    if limits := sweep.budget.limits():
-        _say("Budget: " + ", ".join(f"{value:,g} {UNITS[key]}" for key, value in limits.items()))
+    _console().print(screen.cells_planned(planned))
+    for line in screen.expected(planned, workers, address):
+        _say(line)
 
 
 def _resuming(run_dir: Path, address: str | None) -> str:
@@ -377,40 +344,16 @@ def _end(run_dir: Path, state: str, again: str) -> None:
 
 
 def _print_spent(told: dict[str, Any]) -> None:
-    from orchestrator.budget import UNITS
-    from orchestrator.progress import duration
+    from orchestrator import screen
 
-    spent = []
-    for key, value in told["spent"].items():
-        amounts = [value, *([told["budget"][key]] if key in told["budget"] else [])]
-        hours = key.endswith("hours")
-        said = " of ".join(duration(3600 * one) if hours else f"{one:,.4g}" for one in amounts)
-        spent.append(f"{said} {'of workers' if key == 'worker_hours' else '' if hours else UNITS[key]}".strip())
-    _say(f"Spent: {', '.join(spent)}")
-    by_status = told["spent_by_status"]
-    total = sum(cost["worker_hours"] for cost in by_status.values())
-    if total:
-        shares = [f"{cost['worker_hours'] / total:.0%} {status}" for status, cost in by_status.items()]
-        _say(f"Of the workers' time: {', '.join(shares)}")
-    if told["exhausted"]:
-        _say(f"The search ended because the budget's {UNITS[told['exhausted']['limit']]} were used up.")
-    for extension in told["extensions"]:
-        _say(f"Extended: {'; '.join(extension['changes'])}")
+    for line in screen.spent(told):
+        _say(line)
 
 
 def _print_cells(told: dict[str, Any]) -> None:
-    from rich.table import Table
+    from orchestrator import screen
 
-    test = told["metric"].replace("validation_", "test_", 1)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("cell", "parameters", "rows", f"best {told['metric']}", f"{test} of finalists"):
-        table.add_column(name, justify="left" if name == "cell" else "right")
-    for row in told["cells"]:
-        best = "" if row["best"] is None else f"{row['best']:.4g}"
-        spread = "" if row["test_sd"] is None else f" ± {row['test_sd']:.2g}"
-        tested = "" if row["test"] is None else f"{row['test']:.4g}{spread} ({row['finals']})"
-        table.add_row(row["cell"], f"{row['params']:,}", f"{row['train_samples']:,}", best, tested)
-    _console().print(table)
+    _console().print(screen.cells(told))
 
 
 if __name__ == "__main__":

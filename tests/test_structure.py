@@ -21,7 +21,7 @@ FLOORS = {
     **dict.fromkeys(("models", "tasks", "data", "space", "records"), 1),
     **dict.fromkeys(("training", "search", "journal", "history", "spec"), 2),
     **dict.fromkeys(("engine", "plan", "ray", "tracking", "report", "progress", "status", "export", "budget"), 3),
-    **dict.fromkeys(("sweep", "extension"), 4),
+    **dict.fromkeys(("sweep", "extension", "screen"), 4),
     **dict.fromkeys(("cli",), 5),
 }
 # Beside that, who may import from whom on the same floor.
@@ -44,7 +44,7 @@ HOMES = {
     "jinja2": {"report"},
     "markupsafe": {"report"},
     "scipy": {"report", "search"},
-    "rich": {"progress", "cli"},
+    "rich": {"progress", "screen", "cli"},
     "click": {"cli"},
     "pyarrow": {"training"},
     "requests": {"data"},
