@@ -166,7 +166,7 @@ def forecast(plan: Plan, seconds_a_sample: Mapping[tuple[str, str], float] | Non
 def probe(plan: Plan) -> dict[tuple[str, str], float]:
     """Seconds of training a sample for each family and size: one epoch over a few hundred rows, here and now.
 
-    A family and size whose defaults diverge on these rows before an epoch is over is left out.
+    A family and size whose defaults diverge on these rows before an epoch is over, or find no memory, is left out.
     """
     import dataclasses
 
@@ -175,6 +175,7 @@ def probe(plan: Plan) -> dict[tuple[str, str], float]:
     from orchestrator.data.load import Split, load
     from orchestrator.training.divergence import Diverged
     from orchestrator.training.fit import Job, fit
+    from orchestrator.training.memory import OutOfMemory
 
     data = load(plan.data)
     few = Split(data.train.inputs[:512], data.train.targets[:512])
@@ -186,7 +187,7 @@ def probe(plan: Plan) -> dict[tuple[str, str], float]:
     try:
         for family, size in {(cell.family, cell.size): None for cell in plan.cells}:
             job = Job(family, size, {}, 0, 2, plan.spec.metric, plan.direction)
-            with contextlib.suppress(Diverged):
+            with contextlib.suppress(Diverged, OutOfMemory):
                 # The second epoch is what stays: the first also warms up.
                 for row in fit(job, small, device):
                     timings[family, size] = row["seconds"] / len(few.inputs)
