@@ -1,7 +1,7 @@
 """What a reader returned -> checked, encoded, split arrays and the statistics of the training rows."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,10 +46,12 @@ def arrange(dataset: Dataset, raw: Raw) -> Prepared:
         return _windows(dataset, raw)
     known = [part.targets for part in parts if part.targets is not None]
     targets, classes = encode_targets(dataset, known, parts[0].classes)
-    if dataset.task == "classification":
+    if classes:
         check_classes(dataset.name, targets[0], classes, splits=4 - len(parts))
     validation, test = split_counts(dataset, len(targets[0]), published=raw.test is not None)
-    rows = order.split(order.strata(targets[0], dataset.task), validation, test)
+    # Labels that are not kept (generation) still decide the split, which is so that of the labelled set.
+    groups = order.strata(targets[0], "classification" if classes else dataset.task)
+    rows = order.split(groups, validation, test)
     inputs, features, categories = _encode(parts, rows["train"])
     inputs = [_padded(values, part) for values, part in zip(inputs, parts, strict=True)]
     arrays = {}
@@ -57,6 +59,8 @@ def arrange(dataset: Dataset, raw: Raw) -> Prepared:
         arrays[f"{split}_inputs"], arrays[f"{split}_targets"] = inputs[0][chosen], targets[0][chosen]
     if raw.test is not None:
         arrays["test_inputs"], arrays["test_targets"] = inputs[1], targets[1]
+    if dataset.task == "generation":
+        return _unlabelled(dataset.name, arrays)
     normalization: dict[str, Any] = statistics(dataset.name, arrays["train_inputs"], categories)
     if dataset.task == "regression":
         fitted = statistics(dataset.name, arrays["train_targets"])
@@ -71,6 +75,25 @@ def arrange(dataset: Dataset, raw: Raw) -> Prepared:
         features=features,
         dropped_rows=raw.dropped_rows,
         padded=raw.lengths is not None,
+    )
+
+
+def _unlabelled(name: str, arrays: Mapping[str, NDArray[Any]]) -> Prepared:
+    """The inputs alone, to be divided by the largest value of the training rows; UserError where that gives no
+    intensities in [0, 1]."""
+    kept = {f"{split}_inputs": arrays[f"{split}_inputs"] for split in SPLITS}
+    train = kept["train_inputs"]
+    largest = float(train.max())
+    if largest <= 0 or any(values.min() < 0 or values.max() > largest for values in kept.values()):
+        raise UserError(f"{name}: generation needs intensities from 0 to {largest:g}, the largest of the training rows")
+    channels = train.shape[1] if train.ndim == 4 else train.shape[-1]
+    return Prepared(
+        arrays=kept,
+        input_shape=train.shape[1:],
+        outputs=math.prod(train.shape[1:]),
+        classes=(),
+        sizes={split: len(kept[f"{split}_inputs"]) for split in SPLITS},
+        normalization={"mean": [0.0] * channels, "scale": [largest] * channels},
     )
 
 

@@ -1,7 +1,7 @@
 """What data there is: one literal table of data sets by name."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -13,7 +13,8 @@ class File:
     `url` "sklearn:NAME" is the function `sklearn.datasets.NAME`, whose sha256 is taken over the arrays that
     it returns. An empty url is a file of the user's own, an empty sha256 that of its bytes when it is
     prepared. `members` is for archives that are packed anew for each download: a suffix such as ".wav", and the
-    sha256 is that of the list of these members' own (see `download.digest`).
+    sha256 is that of the list of these members' own (see `download.digest`). `shared_with` names the data set whose
+    file this is, where one copy serves two.
     """
 
     name: str
@@ -21,6 +22,7 @@ class File:
     sha256: str
     bytes: int = 0
     members: str = ""
+    shared_with: str = ""
 
 
 @dataclass(frozen=True)
@@ -282,4 +284,13 @@ _DATASETS = (
     ),
 )
 
-CATALOG: dict[str, Dataset] = {dataset.name: dataset for dataset in _DATASETS}
+
+def _unlabelled(dataset: Dataset) -> Dataset:
+    """The same images in the same splits, to be learnt without their labels."""
+    files = tuple(replace(file, shared_with=dataset.name) for file in dataset.files)
+    return replace(dataset, name=f"{dataset.name}_images", task="generation", files=files, classes=())
+
+
+_IMAGES = tuple(_unlabelled(dataset) for dataset in _DATASETS if dataset.name in ("digits", "fashion_mnist"))
+
+CATALOG: dict[str, Dataset] = {dataset.name: dataset for dataset in (*_DATASETS, *_IMAGES)}

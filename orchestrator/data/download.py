@@ -85,6 +85,8 @@ def digest(file: File, path: Path) -> str:
 def fetch(dataset: Dataset, folder: Path, progress: Progress | None = None) -> dict[str, Path]:
     """The paths of a data set's files, downloaded into `folder` (or copied from the mirror) where they have to be.
 
+    A file shared with another data set goes to that one's folder, beside this.
+
     UserError for a wrong checksum, in which case the bad file is gone, and for an address that does not
     answer, in which case what came so far is kept for the next time.
     """
@@ -93,8 +95,9 @@ def fetch(dataset: Dataset, folder: Path, progress: Progress | None = None) -> d
         if file.url.startswith("sklearn:"):
             continue
         if file.url:
-            _bring(dataset, file, folder / file.name, progress or _silent)
-        paths[file.name] = folder / file.name if file.url else own_file(dataset, file)
+            path = folder.with_name(file.shared_with or folder.name) / file.name
+            _bring(dataset, file, path, progress or _silent)
+        paths[file.name] = path if file.url else own_file(dataset, file)
     return paths
 
 
@@ -110,7 +113,7 @@ def _bring(dataset: Dataset, file: File, path: Path, progress: Progress) -> None
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     mirror = os.environ.get(MIRROR)
-    copy = Path(mirror) / dataset.name / file.name if mirror else None
+    copy = Path(mirror) / (file.shared_with or dataset.name) / file.name if mirror else None
     if copy and copy.is_file():
         shutil.copyfile(copy, part)
         progress(file.name, part.stat().st_size, file.bytes)

@@ -55,16 +55,16 @@ def read_sklearn(dataset: Dataset, paths: Mapping[str, Path]) -> Raw:
     options = {"scaled": False} if dataset.name == "diabetes" else {}
     bunch = getattr(datasets, file.name)(**options)
     inputs, features = bunch.data.astype("<f8"), tuple(str(name) for name in bunch.feature_names)
-    if dataset.name == "digits":  # counts of 0..16 on an 8x8 grid
+    if file.name == "load_digits":  # counts of 0..16 on an 8x8 grid
         inputs, features = bunch.images[:, np.newaxis].astype(np.uint8), ()
-    targets = bunch.target.astype("<i8" if dataset.task == "classification" else "<f8")
+    targets = bunch.target.astype("<f8" if dataset.task == "regression" else "<i8")
     found = hashlib.sha256(np.ascontiguousarray(inputs).tobytes() + targets.tobytes()).hexdigest()
     if found != file.sha256:
         raise UserError(
             f"{dataset.name}: scikit-learn {__version__} ships other data (sha256 {found}) "
             f"than the catalog knows ({file.sha256})"
         )
-    named = dataset.task == "classification"
+    named = dataset.task != "regression"
     return Raw(inputs, targets, features, tuple(str(name) for name in bunch.target_names) if named else ())
 
 

@@ -19,6 +19,7 @@ BLOCK = 1 << 22  # values normalized at a time, so that float64 arrays need no s
 class Split:
     """`inputs` [n, *input_shape] float32; `targets` [n] int64 of classes, else [n, outputs] standardized float32.
 
+    Generation has inputs in [0, 1] and targets [n, 0].
     Text has inputs [n, time] int64, and targets [n, time] int64 in language_modelling, [n, time + 2] in transduction.
     Sequences of different length end in padding: tokens of id 0, or steps [features] of zeros.
     Windows of a series are overlapping views of it: read them, never write into them.
@@ -88,7 +89,9 @@ def _read_rows(folder: Path, card: Card, split: str, rows: int, device: torch.de
         inputs = _normalized(numbers, scaling["mean"], scaling["scale"])
         if card.padded:
             inputs.nan_to_num_(nan=0.0)
-    if card.vocabulary and not card.classes:
+    if card.task == "generation":
+        targets = torch.empty(len(inputs), 0)
+    elif card.vocabulary and not card.classes:
         length = card.input_shape[0] + (2 if card.target_vocabulary else 0)
         targets = _whole(_open(folder, f"{split}_targets", (size, length), "u")[:rows])
     elif card.classes:

@@ -82,7 +82,7 @@ def is_current(folder: Path, source: Mapping[str, str], recipe: str) -> bool:
 
 def array_names(card: Card) -> list[str]:
     """The array files that belong to a card."""
-    parts = ("series",) if card.window else ("inputs", "targets")
+    parts = ("series",) if card.window else ("inputs",) if card.task == "generation" else ("inputs", "targets")
     return [f"{split}_{part}.npy" for split in SPLITS for part in parts]
 
 

@@ -27,6 +27,7 @@ from orchestrator.models import (
     rnn,
     seq2seq,
     transformer,
+    vae,
     vgg,
     vit,
 )
@@ -63,6 +64,7 @@ _STAGES: Mapping[str, tuple[int, ...]] = {
     "classification": Tokens(time=12, vocabulary=10),
     "masked_language_modelling": Tokens(time=12, vocabulary=10),
 }
+_GENERATED: Mapping[str, tuple[int, ...]] = {"generation": (1, 8, 8)}
 
 FAMILIES: Mapping[str, Family] = {
     "perceptron": Family(perceptron.Config, perceptron.build, perceptron.SIZES, _ANY, perceptron.PAPER),
@@ -81,4 +83,5 @@ FAMILIES: Mapping[str, Family] = {
     "seq2seq": Family(seq2seq.Config, seq2seq.build, seq2seq.SIZES, _PAIRS, seq2seq.PAPER),
     "transformer": Family(transformer.Config, transformer.build, transformer.SIZES, _PAIRS, transformer.PAPER),
     "bert": Family(bert.Config, bert.build, bert.SIZES, _STAGES, bert.PAPER),
+    "vae": Family(vae.Config, vae.build, vae.SIZES, _GENERATED, vae.PAPER),
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.tasks.classification import Classification
+from orchestrator.tasks.generation import Generation
 from orchestrator.tasks.language_modelling import LanguageModelling
 from orchestrator.tasks.masked_language_modelling import MaskedLanguageModelling
 from orchestrator.tasks.regression import Regression
@@ -21,6 +22,7 @@ TASKS: Mapping[str, type[Task]] = {
     "language_modelling": LanguageModelling,
     "masked_language_modelling": MaskedLanguageModelling,
     "transduction": Transduction,
+    "generation": Generation,
 }
 
 __all__ = ["TASKS", "Direction", "Split", "Task"]

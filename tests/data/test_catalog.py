@@ -41,6 +41,21 @@ def test_a_shipped_set_is_prepared_and_loaded(tmp_path, name, shape, outputs, si
     assert abs(data.train.inputs.mean()) < 1e-5 and abs(data.train.inputs.std() - 1) < 0.01
 
 
+def test_images_without_labels_are_the_labelled_ones_in_the_same_splits_and_fill_the_unit_interval(tmp_path):
+    labelled, data = (load(prepare(CATALOG[name], tmp_path)) for name in ("digits", "digits_images"))
+    scale, mean = labelled.card.normalization["scale"][0], labelled.card.normalization["mean"][0]
+    assert (data.card.task, data.card.outputs, data.card.classes) == ("generation", 64, ())
+    for split in ("train", "validation", "test"):
+        images = getattr(data, split).inputs
+        assert getattr(data, split).targets.shape == (len(images), 0)
+        assert images.min() == 0 and images.max() == 1
+        assert (images * 16 - (getattr(labelled, split).inputs * scale + mean)).abs().max() < 1e-4
+
+    assert not list((tmp_path / "prepared" / "digits_images").glob("*targets*"))
+    half = load(tmp_path / "prepared" / "digits_images", 0.5).train.inputs
+    assert (half == data.train.inputs[: len(half)]).all() and len(half) == 540
+
+
 def test_the_bytes_of_a_shipped_set_are_the_same_everywhere(tmp_path):
     # The version of the data that lock files and runs name: a change here is a change of VERSION in prepare.py.
     assert load(prepare(CATALOG["digits"], tmp_path)).card.fingerprint.startswith("660322d600bf4e83")
@@ -56,6 +71,7 @@ def test_a_published_set_is_prepared_from_a_real_mirror(tmp_path, name, real_mir
         "banking77": ((64, 1_453), 77, (9_003, 1_000, 3_080)),
         "tiny_shakespeare": ((128, 70), 70, (7_842, 435, 435)),
         "cmudict": ((28, 34), 44, (116_671, 3_108, 6_273)),
+        "fashion_mnist_images": ((1, 28, 28), 784, (55_000, 5_000, 10_000)),
     }
     data = load(prepare(CATALOG[name], tmp_path))
     sizes = (len(data.train), len(data.validation), len(data.test))

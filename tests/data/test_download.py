@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,14 @@ def test_a_wrong_file_in_the_mirror_is_refused_and_left_there(server, tmp_path, 
     with pytest.raises(UserError, match="wrong checksum"):
         download.fetch(dataset_at(server.url), tmp_path / "raw")
     assert path.exists() and list((tmp_path / "raw").iterdir()) == []
+
+
+def test_a_file_of_two_data_sets_is_downloaded_once(tmp_path, server):
+    content = b"0,1\n"
+    server.files["a.csv"] = content
+    file = File("a.csv", server.url + "a.csv", hashlib.sha256(content).hexdigest(), len(content))
+    one = Dataset("one", "classification", "csv", (file,), "none")
+    two = replace(one, name="two", files=(replace(file, shared_with="one"),))
+    paths = [download.fetch(dataset, tmp_path / "raw" / dataset.name)["a.csv"] for dataset in (one, two)]
+    assert paths[0] == paths[1] == tmp_path / "raw" / "one" / "a.csv"
+    assert len(server.asked) == 1

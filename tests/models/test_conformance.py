@@ -29,11 +29,16 @@ OUTPUTS = {
     "language_modelling": 10,
     "masked_language_modelling": 10,
     "transduction": 10,
+    "generation": 64,
 }
 PAIRS = [(family, task) for family in FAMILIES for task in FAMILIES[family].tasks]
 pairs = pytest.mark.parametrize(("family", "task"), PAIRS)
 families = pytest.mark.parametrize("family", FAMILIES)
-FOR_IMAGES = [family for family in FAMILIES if set(FAMILIES[family].tasks.values()) == {(1, 8, 8)}]
+FOR_IMAGES = [
+    family
+    for family in FAMILIES
+    if set(FAMILIES[family].tasks.values()) == {(1, 8, 8)} and "classification" in FAMILIES[family].tasks
+]
 families_for_images = pytest.mark.parametrize("family", FOR_IMAGES)
 
 

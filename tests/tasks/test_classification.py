@@ -76,9 +76,20 @@ class Speaker(nn.Module):
         return torch.full((len(inputs), steps), END)
 
 
+class Guesser(nn.Module):
+    """Of images: all are alike to it, and any pixel as probably black as white."""
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.zeros(len(images), 2), torch.zeros(len(images), 2)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return torch.zeros(len(latents), 3)
+
+
 def test_every_task_returns_the_metrics_it_declares() -> None:
     text: tuple[nn.Module, tuple[int, ...], int] = (Speaker(), Tokens(4, 12), 12)
     others = {"language_modelling": text, "masked_language_modelling": text, "transduction": text}
+    others["generation"] = (Guesser(), (3,), 3)
     for name, task in TASKS.items():
         model, shape, outputs = others.get(name, (Echo(), (3,), 3))
         inputs, targets = task().example(20, shape, outputs)

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+
+from orchestrator import records
+from orchestrator.data import CATALOG
+from orchestrator.data.load import Data, load
+from orchestrator.data.prepare import prepare
+from orchestrator.errors import UserError
+from orchestrator.models import vae
+from orchestrator.training.fit import Job, fit
+from orchestrator.training.parameters import describe
+
+LAYERS = ("dense", "convolutional")
+layers = pytest.mark.parametrize("layers", LAYERS)
+
+
+def build(layers: Any = "dense", shape: tuple[int, ...] = (1, 8, 8)) -> vae.VAE:
+    torch.manual_seed(0)
+    model = vae.build(vae.Config(width=20, maps=3, latents=4, layers=layers), shape, 0)
+    assert isinstance(model, vae.VAE)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def digits_images(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    return load(prepare(CATALOG["digits_images"], tmp_path_factory.mktemp("data")))
+
+
+def test_the_papers_network_has_the_papers_layers() -> None:
+    # 784 → 500 → 2 × 20, and 20 → 500 → 784.
+    model = vae.build(vae.Config(width=500, maps=1, latents=20, activation="tanh"), (1, 28, 28), 784)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert count == 785 * 500 + 501 * 40 + 21 * 500 + 501 * 784
+
+
+@layers
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 11, 12), (3, 28, 28), (1, 32, 20), (1, 63, 65), (3, 64, 64)], ids=str)
+def test_takes_images_of_8_to_64_pixels(layers: str, shape: tuple[int, ...]) -> None:
+    model = build(layers, shape)
+    mean, log_variance = model.encode(torch.rand(2, *shape))
+    assert mean.shape == log_variance.shape == (2, 4)
+    assert model(torch.rand(2, *shape)).shape == (2, torch.Size(shape).numel())
+    assert model.sample(5).shape == (5, *shape)
+
+
+@pytest.mark.parametrize("shape", [(64,), (24, 7), (1, 4, 4)], ids=str)
+def test_refuses_what_is_no_image_in_one_line(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match="vae takes images") as error:
+        build(shape=shape)
+    assert "\n" not in str(error.value) and "×".join(map(str, shape)) in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28)], ids=str)
+def test_parameters_at_least_double_with_convolutions_too(shape: tuple[int, ...]) -> None:
+    config = {"layers": "convolutional"}
+    counts = [describe("vae", size, shape, 64, config=config).params for size in records.SIZES]
+    assert all(after >= 2 * before for before, after in pairwise(counts)), counts
+
+
+def test_operations_equal_a_count_by_hand() -> None:
+    # The images need no gradient, so their first layer has two products where the others have three.
+    dense = [64 * 32, 32 * 8, 4 * 32, 32 * 64]
+    assert describe("vae", "xs", (1, 8, 8), 64).flops_per_sample == 2 * (3 * sum(dense) - dense[0])
+    maps = [16 * 4 * 9, 4 * 8 * 4 * 9, 32 * 8, 4 * 32, 16 * 4 * 8 * 9, 64 * 4 * 9]
+    described = describe("vae", "xs", (1, 8, 8), 64, config={"layers": "convolutional"})
+    assert described.flops_per_sample == 2 * (3 * sum(maps) - maps[0])
+
+
+@layers
+def test_each_row_has_its_own_latents_and_each_latent_is_used(layers: str) -> None:
+    model, images = build(layers), torch.rand(6, 1, 8, 8)
+    together = model.encode(images)
+    alone = model.encode(images[2:3])
+    assert all(torch.allclose(a[2:3], b, atol=1e-6) for a, b in zip(together, alone, strict=True))
+    base = model.decode(torch.zeros(1, 4))
+    assert all((model.decode(one[None]) - base).abs().max() > 1e-4 for one in torch.eye(4))
+
+
+def test_samples_are_probabilities_and_follow_the_generator() -> None:
+    model = build()
+    first, again, other = (model.sample(3, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert first.min() >= 0 and first.max() <= 1
+
+
+@layers
+def test_the_bound_gets_better_than_independent_pixels(layers: str, digits_images: Data) -> None:
+    data = digits_images
+    share = data.train.inputs.flatten(1).mean(0).clamp(1e-4, 1 - 1e-4).expand(len(data.validation), -1)
+    pixels = data.validation.inputs.flatten(1)
+    baseline = functional.binary_cross_entropy(share, pixels, reduction="sum").item() / len(pixels)
+    config = {"layers": layers, "learning_rate": 3e-3, "batch_size": 32, "optimizer": "adam"}
+    rows = list(fit(Job("vae", "m", config, 0, 20), data))
+    assert rows[-1]["validation_loss"] < baseline - 1, (baseline, rows[-1])
+    assert rows[-1]["validation_active_units"] >= 0.25
+    assert rows[-1]["validation_kl"] > 1
+
+
+def test_a_heavy_divergence_empties_the_latents(digits_images: Data) -> None:
+    def used(beta: float) -> dict[str, Any]:
+        config = {"learning_rate": 3e-3, "batch_size": 32, "optimizer": "adam", "beta": beta}
+        return list(fit(Job("vae", "s", config, 0, 8), digits_images))[-1]
+
+    free, heavy = used(0.1), used(50.0)
+    assert heavy["validation_active_units"] < free["validation_active_units"]
+    assert heavy["validation_kl"] < 0.1 * free["validation_kl"]
+
+
+def test_an_interrupted_training_goes_on_as_it_was(digits_images: Data, tmp_path: Path) -> None:
+    job = Job("vae", "xs", {"batch_size": 64, "dropout": 0.1}, 0, 3)
+    whole = [row["validation_loss"] for row in fit(job, digits_images)]
+    path = tmp_path / "a.pt"
+    epochs = fit(job, digits_images, "cpu", path, checkpoint_epochs={1})
+    next(epochs)
+    epochs.close()
+    assert [row["validation_loss"] for row in fit(job, digits_images, "cpu", path)] == whole
