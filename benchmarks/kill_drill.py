@@ -204,10 +204,16 @@ class Drill:
         name = run_dir.parents[1].name
         events = journal.events(run_dir)
         told = history.fold(events)
-        keys = Counter(event.key for event in events)
-        doubled = sum(count - 1 for count in keys.values())
-        ended = Counter(event.trial for event in events if event.kind == "ended")
-        doubled += sum(count - 1 - told.trials[str(trial)].retries for trial, count in ended.items())
+        # By what they say, not by their keys, which the journal itself keeps apart.
+        said = Counter((e.kind, e.trial, e.content["epoch"]) for e in events if e.kind in ("reported", "decided"))
+        doubled = sum(count - 1 for count in said.values())
+        ends: Counter[str] = Counter()
+        for event in events:
+            if event.kind == "retried":
+                ends[str(event.trial)] = 0
+            elif event.kind == "ended":
+                ends[str(event.trial)] += 1
+        doubled += sum(count - 1 for count in ends.values())
         lost = trials - len(told.trials)
         for trial, one in told.trials.items():
             epochs = [row["epoch"] for row in one.reports]

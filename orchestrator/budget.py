@@ -1,7 +1,7 @@
 """What a sweep has spent, and whether its budget allows what is still to come.
 
-Work to come is reckoned as if it ran to its end: FLOPs are known, time is what the cell's epochs took so far (of a
-cell that has none yet, in proportion to its FLOPs). So the search never passes a limit, and may leave a little of it.
+Work to come is reckoned as if it ran to its end: FLOPs are known, time is what the cell's epochs took so far. So the
+search never passes a limit, and may leave a little of it; but for the first trials of a cell, whose time nobody knows.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from orchestrator.history import History
 
 # A kind of cost in a specification → its unit.
 UNITS: Mapping[str, str] = {"trials": "trials", "hours": "hours", "worker_hours": "worker-hours", "flops": "FLOPs"}
+
+# How many times its training a trial may keep a worker busy, for all that is expected.
+MOST_BESIDE = 1.5
 
 
 def limits(history: History) -> dict[str, float]:
@@ -37,7 +40,7 @@ def spent_by_status(history: History) -> dict[str, dict[str, float]]:
         cost = costs.setdefault(told.status, {"trials": 0, "worker_hours": 0.0, "flops": 0})
         cost["trials"] += 1
         cost["worker_hours"] += told.worker_seconds / 3600
-        cost["flops"] += told.reports[-1]["flops"] if told.reports else 0
+        cost["flops"] += told.flops
     return costs
 
 
@@ -61,9 +64,9 @@ def _epoch_flops(history: History, cell: str) -> int:
 def _epoch_seconds(history: History, cell: str) -> float:
     """Of a busy worker: training, and in proportion what comes with it (loading, checkpoints, waiting)."""
     spent = history.spent
-    if not spent.seconds or not spent.flops:
+    count = spent.epochs_by_cell[cell]
+    if not count or not spent.seconds:
         return 0.0
-    beside = max(1.0, spent.worker_seconds / spent.seconds)
-    if count := spent.epochs_by_cell[cell]:
-        return beside * spent.seconds_by_cell[cell] / count
-    return beside * spent.seconds / spent.flops * _epoch_flops(history, cell)
+    # A worker's start is not paid for again by each trial: early on it would be most of the time.
+    beside = min(max(1.0, spent.worker_seconds / spent.seconds), MOST_BESIDE)
+    return beside * spent.seconds_by_cell[cell] / count

@@ -337,7 +337,8 @@ def _end(run_dir: Path, state: str, again: str) -> None:
         reason = next(one["reason"] for one in reversed(told["failures"]) if one["cause"] == records.ERROR)
         _fail(f"{reason.strip()}\nStopped: trials fail one after the other like this. Once it is mended: {again}", 1)
     if not any(told["trials"][word] for word in ("complete", "pruned")):
-        _fail(f"{run_dir}: no trial came to an end: {told['failures'][-1]['reason'].strip()}", 1)
+        why = told["failures"][-1]["reason"].strip() if told["failures"] else "the budget allowed none"
+        _fail(f"{run_dir}: no trial came to an end: {why}", 1)
     if told["exhausted"]:
         _print_spent(told)
     _say(f"All of it: {run_dir}   MLflow: orchestrate dashboard")

@@ -7,18 +7,17 @@ built again from the journal.
 
 from __future__ import annotations
 
-import math
 import time
-from bisect import insort
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from orchestrator import budget, records
-from orchestrator.history import History, TrialHistory, best_of_search, is_former
+from orchestrator.cell_search import CellSearch, best_so_far
+from orchestrator.history import History, TrialHistory, is_former
 from orchestrator.journal import Event, Writer
-from orchestrator.records import Cell, Trial, better, seed_of, trial_id
+from orchestrator.records import Cell, Trial, seed_of, trial_id
 from orchestrator.search import stopping
 from orchestrator.search.study import Study
 from orchestrator.space import Space
@@ -28,41 +27,8 @@ from orchestrator.spec import Sweep
 MAX_LOSSES = 5
 # As many trials of a family that fail one after the other at the same place in the code end the sweep.
 SAME_ERRORS = 3
-# Halving the batch once is what helps; a trial that needs more is too large for its worker.
-OUT_OF_MEMORY_RETRIES = 1
 
 _Written = tuple[str, str, str | None, dict[str, Any]]
-
-
-class _Rung:
-    """What was seen at a rung: by trial, and all values rising."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, float] = {}
-        self.ranked: list[float] = []
-
-    def add(self, trial: str, value: float) -> None:
-        self.values[trial] = value
-        insort(self.ranked, value)
-
-
-class _CellSearch:
-    """The search of one cell: its study, its members, and what was seen at each rung of each bracket."""
-
-    def __init__(self, cell: Cell, study: Study) -> None:
-        self.cell, self.study = cell, study
-        self.members: list[TrialHistory] = []
-        self.finalists: list[TrialHistory] = []
-        self.rungs: dict[int, dict[int, _Rung]] = {}
-        self.paused: dict[str, None] = {}
-        self.ended = 0
-        self._best: tuple[int, TrialHistory | None] = (-1, None)
-
-    def best(self, direction: str) -> TrialHistory | None:
-        """The best of the search, looked for again only when more of it has ended."""
-        if self._best[0] != self.ended:
-            self._best = self.ended, best_of_search(self.members, direction)
-        return self._best[1]
 
 
 class Engine:
@@ -80,7 +46,10 @@ class Engine:
         self._writer, self._limits = writer, spec.budget.limits()
         early = spec.early_stopping
         self._rule = stopping.make(early.name, early.min_epochs, early.reduction_factor)
-        self._cells = {cell.id: _CellSearch(cell, self._study(cell, spaces[cell.family])) for cell in cells}
+        self._cells = {
+            cell.id: CellSearch(cell, self._study(cell, spaces[cell.family]), self._rule, history.direction)
+            for cell in cells
+        }
         self._waiting: deque[str] = deque()
         self._open: set[str] = set()
         # Of each family, the place of the last error and how often it came in a row.
@@ -93,8 +62,11 @@ class Engine:
         """The next trial to run, or None: either all is done, or what comes next waits for one that runs."""
         if self.fault:
             return None
-        if self._waiting:
-            chosen = self.history.trials[self._waiting.popleft()].trial
+        while self._waiting:
+            waiting = self.history.trials[self._waiting.popleft()]
+            if waiting.status not in records.ENDED:
+                chosen = waiting.trial
+                break
         else:
             exhausted = self.history.exhausted
             made = self._promotion() or self._finalist() or self._suggestion()
@@ -128,20 +100,18 @@ class Engine:
         fresh = [dict(row) for row in rows if row["epoch"] > known]
         events: list[_Written] = [(f"reported/{trial}/{row['epoch']}", "reported", trial, row) for row in fresh]
         epoch = rows[-1]["epoch"] if rows else 0
-        rungs = self._rungs(told)
         decision = {}
-        if epoch in rungs and fresh:
-            value = self._best_so_far([*told.reports, *fresh], epoch)
-            decision = self._decide(trial, value, rungs[epoch], epoch)
+        if fresh and epoch in search.rungs(told):
+            value = best_so_far([*told.reports, *fresh], epoch, self.history.metric, self.history.direction)
+            decision = search.decide(told, epoch, value)
             events.append((f"decided/{trial}/{epoch}", "decided", trial, decision))
             if decision["stop"]:
                 # In the same write, so that no kill comes between a decision and its being carried out.
                 events.append(self._ending(told, records.PRUNED))
-            rungs[epoch].add(trial, value)
-            search.study.report(told.trial.number, epoch, value)
+            search.note(told, epoch, value)
         self._write_all(events)
         if decision.get("pause"):
-            search.paused[trial] = None
+            search.paused[trial] = told
         elif decision.get("stop"):
             self._note_end(told)
         else:
@@ -166,8 +136,9 @@ class Engine:
         self._open.discard(trial)
         if told.status in records.ENDED or told.paused_at is not None:
             return
-        if cause == records.OUT_OF_MEMORY and told.micro_batches <= OUT_OF_MEMORY_RETRIES:
-            again = {"cause": cause, "micro_batches": 2 * told.micro_batches}
+        if cause == records.OUT_OF_MEMORY and told.micro_batches == 1:
+            # Half the rows at a time is what helps; a trial that needs more is too large for its worker.
+            again = {"cause": cause, "micro_batches": 2}
             self._write(f"retried/{trial}/{told.retries + 1}", "retried", trial, again)
             self._waiting.append(trial)
             return
@@ -184,18 +155,21 @@ class Engine:
         if trial not in self._open:
             return  # it has ended, or waits already
         told = self.history.trials[trial]
-        self._write(f"lost/{trial}/{told.losses + 1}", "lost", trial, {"reason": reason, "by_node": by_node})
-        if told.losses_in_a_row >= MAX_LOSSES:
-            said = f"its worker died {told.losses_in_a_row} times: {reason}"
-            self.end(trial, records.FAILED, said, cause=records.LOST_WORKER)
-        else:
-            self._open.discard(trial)
+        self._open.discard(trial)
+        loss: _Written = (f"lost/{trial}/{told.losses + 1}", "lost", trial, {"reason": reason, "by_node": by_node})
+        in_a_row = told.losses_in_a_row + (not by_node)
+        if in_a_row < MAX_LOSSES:
+            self._write_all([loss])
             self._waiting.append(trial)
+            return
+        said = f"its worker died {in_a_row} times: {reason}"
+        self._write_all([loss, self._ending(told, records.FAILED, reason=said, cause=records.LOST_WORKER)])
+        self._note_end(told)
 
     def rungs_ahead(self, trial: str) -> list[int]:
         """The epochs at which the trial must wait for a decision; none for a finalist."""
         told = self.history.trials[trial]
-        return [rung for rung in self._rungs(told) if rung > len(told.reports)]
+        return [rung for rung in self._cells[told.trial.cell].rungs(told) if rung > len(told.reports)]
 
     def orders(self, trial: str) -> dict[str, Any]:
         """What a worker is told beside the trial itself."""
@@ -222,30 +196,22 @@ class Engine:
             if not search.paused:
                 continue
             idle = self._asked_all(search) and len(search.members) == search.ended + len(search.paused)
-            for trial, rung in self._promotable(search, least=int(idle)):
+            for trial, rung in search.promotable(least=int(idle)):
                 told = self.history.trials[trial]
                 if self._affords(0, {told.trial.cell: told.max_epochs - rung}):
                     self._write(f"promoted/{trial}/{rung}", "promoted", trial, {"epoch": rung})
                     del search.paused[trial]
                     return told.trial
             if idle:
-                for told in [self.history.trials[trial] for trial in search.paused]:
+                for told in search.paused.values():
                     self._write_all([self._ending(told, records.PRUNED)])
                     self._note_end(told)
                 search.paused.clear()
         return None
 
-    def _promotable(self, search: _CellSearch, least: int) -> Iterator[tuple[str, int]]:
-        """Paused trials that may go on, from the highest rung down, the best first; `least`: of each rung."""
-        for rungs in search.rungs.values():
-            for rung in sorted(rungs, reverse=True):
-                for trial in self._rule.promotes(rungs[rung].values, self.history.direction, least):
-                    if trial in search.paused and self.history.trials[trial].paused_at == rung:
-                        yield trial, rung
-
     def _finalist(self) -> Trial | None:
         for search in self._cells.values():
-            best = search.best(self.history.direction) if self._searched(search) else None
+            best = search.best() if self._searched(search) else None
             if best is not None and self._finals(search, best) < self.spec.finalists:
                 return self._ask(search.cell, records.FINAL, len(search.finalists), best.trial.config)
         return None
@@ -257,19 +223,19 @@ class Engine:
         self._adopt(self.history.trials[trial.id])
         return trial
 
-    def _asked_all(self, search: _CellSearch) -> bool:
+    def _asked_all(self, search: CellSearch) -> bool:
         return len(search.members) >= self.spec.trials or self.history.exhausted is not None
 
-    def _searched(self, search: _CellSearch) -> bool:
+    def _searched(self, search: CellSearch) -> bool:
         return self._asked_all(search) and search.ended == len(search.members)
 
-    def _finals(self, search: _CellSearch, best: TrialHistory) -> int:
+    def _finals(self, search: CellSearch, best: TrialHistory) -> int:
         return sum(not is_former(told, best, self.spec.max_epochs) for told in search.finalists)
 
-    def _is_done(self, search: _CellSearch) -> bool:
+    def _is_done(self, search: CellSearch) -> bool:
         if not self._searched(search):
             return False
-        best = search.best(self.history.direction)
+        best = search.best()
         return best is None or self._finals(search, best) >= self.spec.finalists
 
     def _affords(self, trials: int, epochs: dict[str, float]) -> bool:
@@ -282,8 +248,10 @@ class Engine:
             told = self.history.trials[name]
             epochs[told.trial.cell] = epochs.get(told.trial.cell, 0) + told.max_epochs - len(told.reports)
         for search in self._cells.values():
-            best = search.best(self.history.direction) if self._searched(search) else None
-            finals = self.spec.finalists - (self._finals(search, best) if best else 0)
+            finals = self.spec.finalists
+            if self._searched(search):
+                best = search.best()
+                finals = finals - self._finals(search, best) if best else 0
             epochs[search.cell.id] = epochs.get(search.cell.id, 0) + finals * self.spec.max_epochs
             trials += finals
         limit = budget.exceeded(self._limits, self.history, time.time(), trials, epochs)
@@ -292,36 +260,6 @@ class Engine:
             about = {"limit": limit, "spent": budget.spent(self.history, time.time())}
             self._write(f"exhausted/{len(self.history.extensions)}", "exhausted", None, about)
         return limit is None
-
-    # ---- rungs -----------------------------------------------------------------------------------------------
-
-    def _rungs(self, told: TrialHistory) -> dict[int, _Rung]:
-        """What was seen at each rung at which this trial is compared; a finalist is compared at none."""
-        if told.trial.kind != records.SEARCH:
-            return {}
-        bracket = self._rule.bracket(told.trial.number, told.max_epochs)
-        seen = self._cells[told.trial.cell].rungs.setdefault(bracket, {})
-        for rung in self._rule.rungs(told.max_epochs, bracket):
-            seen.setdefault(rung, _Rung())
-        return seen
-
-    def _decide(self, trial: str, value: float, seen: _Rung, epoch: int) -> dict[str, Any]:
-        direction = self.history.direction
-        decision: dict[str, Any] = {"epoch": epoch, "value": value, "among": len(seen.values) + 1, "stop": False}
-        if self._rule.pauses:
-            decision["pause"] = trial not in self._rule.promotes({**seen.values, trial: value}, direction, least=0)
-        else:
-            decision["stop"] = not self._rule.keeps(value, seen.ranked, direction)
-        return decision
-
-    def _best_so_far(self, reports: Sequence[Mapping[str, Any]], epoch: int) -> float:
-        worst = -math.inf if self.history.direction == "max" else math.inf
-        best = worst
-        for row in reports:
-            value = row[self.history.metric]
-            if row["epoch"] <= epoch and math.isfinite(value) and better(value, best, self.history.direction):
-                best = value
-        return best
 
     # ---- what became of it ------------------------------------------------------------------------------------
 
@@ -365,26 +303,32 @@ class Engine:
             search = self._cells[told.trial.cell]
             if told.trial.kind == records.SEARCH:
                 search.study.replay(told.trial.config)
-                for rung, seen in self._rungs(told).items():
+                for rung in search.rungs(told):
                     if rung <= len(told.reports):
-                        seen.add(told.trial.id, self._best_so_far(told.reports, rung))
-                        search.study.report(told.trial.number, rung, seen.values[told.trial.id])
+                        value = best_so_far(told.reports, rung, self.history.metric, self.history.direction)
+                        search.note(told, rung, value)
             if told.status in records.ENDED:
                 self._note_end(told)
             elif told.paused_at is not None:
-                search.paused[told.trial.id] = None
+                search.paused[told.trial.id] = told
             else:
                 self._waiting.append(told.trial.id)
 
     def _retry_errors(self) -> None:
-        """After a stop for a bug: what failed by an error runs again, with the code as it is now."""
-        before = self.history.sessions[-2] if len(self.history.sessions) > 1 else {}
-        if before.get("state") != records.STOPPED:
+        """After a stop for a bug: what failed by an error runs again, with the code as it is now.
+
+        Epochs that were reported before the error stay as they were. Sessions that were killed since left no state.
+        """
+        states = [session["state"] for session in self.history.sessions[:-1] if "state" in session]
+        if not states or states[-1] != records.STOPPED:
             return
-        for told in self.history.trials.values():
-            if told.cause == records.ERROR:
-                key = f"retried/{told.trial.id}/{told.retries + 1}"
-                self._write(key, "retried", told.trial.id, {"cause": told.cause})
+        broken = [told for told in self.history.trials.values() if told.cause == records.ERROR]
+        self._write_all(
+            [
+                (f"retried/{told.trial.id}/{told.retries + 1}", "retried", told.trial.id, {"cause": told.cause})
+                for told in broken
+            ]
+        )
 
     def _write(self, key: str, kind: str, trial: str | None, content: dict[str, Any]) -> None:
         self._write_all([(key, kind, trial, content)])

@@ -52,10 +52,12 @@ def extended(before: Plan, overrides: Sequence[str], spaces: Path | None) -> tup
     """
     sweep, overridden = spec.changed(before.spec, overrides)
     old, new = before.spec.model_dump(), sweep.model_dump()
-    changes = [f"{key}: {_short(old[key])} → {_short(new[key])}" for key in new if new[key] != old[key]]
     for key in new:
         if new[key] != old[key] and key not in spec.FREE:
             _check_growth(key, old[key], new[key])
+    if not sweep.budget.limits() and sweep.trials >= spec.NO_LIMIT:
+        raise UserError("--set budget: without one, say how many --trials a cell gets")
+    changes = [f"{key}: {_short(old[key])} → {_short(new[key])}" for key in new if new[key] != old[key]]
     document = Document(Path("extend"), new, {}, overridden)
     known = dict(before.spaces)
     for family in sweep.families:
@@ -65,6 +67,8 @@ def extended(before: Plan, overrides: Sequence[str], spaces: Path | None) -> tup
             loaded = plan.read_space(spaces / f"{family}.yaml", family, before.card.task)
             if family in known and (why := loaded.narrower_than(known[family])):
                 raise UserError(f"{spaces / family}.yaml: {why}; a sweep that goes on may widen its ranges only")
+            if family in known and loaded != known[family] and sweep.sampler.name == "grid":
+                raise UserError(f"{spaces / family}.yaml: a grid over another range is another grid; start a new sweep")
             if family not in known or loaded != known[family]:
                 changes.append(f"search space of {family}")
             known[family] = loaded
@@ -76,7 +80,11 @@ def _check_growth(key: str, old: Any, new: Any) -> None:
         raise UserError(
             f"--set {key}: decides what the results so far are, so it can't change; {nearest(key, GROWING)}"
         )
-    if key in MORE and new < old:
+    if key == "budget":
+        for kind, limit in old.items():
+            if limit is not None and new[kind] is not None and new[kind] < limit:
+                raise UserError(f"--set budget.{kind}: {new[kind]:g} is less than {limit:g}; it may only grow")
+    if key in MORE and new < old < spec.NO_LIMIT:
         raise UserError(f"--set {key}: {new} is less than {old}; a sweep that goes on may only grow")
     if key in LISTS and (gone := [one for one in old if one not in new]):
         raise UserError(f"--set {key}: lacks {', '.join(map(str, gone))}; a sweep that goes on may only grow")

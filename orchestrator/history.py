@@ -44,6 +44,8 @@ class TrialHistory:
     # For how long workers were busy with it, repeated work included; `busy_since`: the present one.
     worker_seconds: float = 0.0
     busy_since: float | None = None
+    # Of all its epochs, and of those within which it ended.
+    flops: int = 0
 
 
 @dataclass
@@ -59,11 +61,17 @@ class Spent:
     epochs_by_cell: Counter[str] = field(default_factory=Counter)
     seconds_by_cell: dict[str, float] = field(default_factory=dict)
 
-    def note(self, cell: str, report: Mapping[str, Any], before: Mapping[str, Any]) -> None:
-        self.flops += report["flops"] - before.get("flops", 0)
+    def note(self, trial: TrialHistory, report: Mapping[str, Any]) -> None:
+        """An epoch; not yet among the trial's."""
+        cell, before = trial.trial.cell, trial.reports[-1]["flops"] if trial.reports else 0
+        self.note_flops(trial, report["flops"] - before)
         self.seconds += report["seconds"]
         self.epochs_by_cell[cell] += 1
         self.seconds_by_cell[cell] = self.seconds_by_cell.get(cell, 0.0) + report["seconds"]
+
+    def note_flops(self, trial: TrialHistory, flops: int) -> None:
+        trial.flops += flops
+        self.flops += flops
 
     def worker_hours(self, now: float) -> float:
         """For how long workers were busy, whatever came of it; `now` in seconds since 1970."""
@@ -97,6 +105,8 @@ class History:
         if kind == "planned":
             self._take(content, event.time)
         elif kind == "extended":
+            self._stop_clocks(self.last_event)  # not while nobody was there
+            self.closed = None
             self._take({**content["plan"], "id": self.plan.get("id")}, self.plan["time"])
             self.extensions.append({"changes": content["changes"], "time": event.time})
             self.exhausted = None
@@ -129,11 +139,10 @@ class History:
             trial.started, trial.busy_since = trial.started or time, time
             self.spent.busy[trial.trial.id] = trial
         elif kind == "reported":
-            before = trial.reports[-1] if trial.reports else {}
+            self.spent.note(trial, content)
             trial.reports.append(content)
             trial.losses_in_a_row = 0
             self.reports += 1
-            self.spent.note(trial.trial.cell, content, before)
             self._note_best(trial, content)
         elif kind == "decided":
             if content.get("pause"):
@@ -155,6 +164,10 @@ class History:
             trial.status, trial.ended, trial.paused_at = content["status"], time, None
             trial.reason, trial.test = content.get("reason", ""), content.get("test", {})
             trial.cause, trial.last_finite = content.get("cause", ""), content.get("last_finite")
+            if trial.status in (records.DIVERGED, records.FAILED):
+                # It ended within an epoch that nobody reported: counted whole, or such trials would cost nothing.
+                cell = self.cells[trial.trial.cell]
+                self.spent.note_flops(trial, cell.flops * cell.train_samples)
 
     def _take(self, plan: dict[str, Any], time: float) -> None:
         self.plan = {**plan, "time": time}

@@ -95,6 +95,8 @@ class Space:
             if isinstance(old, Choice) and isinstance(new, Choice):
                 if gone := [value for value in old.values if value not in new.values]:
                     return f"{name} lacks {', '.join(map(repr, gone))}"
+            elif isinstance(old, Int) and isinstance(new, Int) and (old.low - new.low) % old.step:
+                return f"{name} no longer holds {old.low:g}: its step is {old.step}"
             elif new.low > old.low or new.high < old.high:  # type: ignore[union-attr]
                 return f"{name} no longer reaches from {old.low:g} to {old.high:g}"  # type: ignore[union-attr]
         return None

@@ -137,10 +137,6 @@ class Sweep(Strict):
             )
         return storage
 
-    @property
-    def data_name(self) -> str:
-        return self.data if isinstance(self.data, str) else str(self.data.get("name"))
-
     def fingerprint(self, spaces: dict[str, Any]) -> str:
         """What the search and its results depend on: a sweep whose fingerprint changed is another sweep."""
         content = {"spec": self.model_dump(exclude=set(FREE)), "spaces": spaces}

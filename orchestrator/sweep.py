@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 # What the numbers of a sweep depend on, beside its specification, spaces and data.
 CODE = (
     *("data", "models", "search", "tasks", "training"),
-    *("engine.py", "history.py", "records.py", "space.py", "tokens.py", "ray/trainable.py"),
+    *("budget.py", "cell_search.py", "engine.py", "history.py", "records.py", "space.py", "tokens.py"),
+    "ray/trainable.py",
 )
 
 
@@ -111,6 +112,7 @@ def extend(
     Raises:
         UserError: as `resume`, or a change under which the results so far would not be what they are.
     """
+    history.of(run_dir)  # there is one, or nothing is made
     with contextlib.closing(journal.Writer(run_dir)) as writer:
         past = history.of(run_dir)
         before = extension.restore(past, run_dir, options.data_root)

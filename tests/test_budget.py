@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+import made_up
 import pytest
-from made_up import CELLS, FLOPS_AN_EPOCH, begin, finished_run, opened, row, run, spec
+from made_up import CELLS, FLOPS_AN_EPOCH, begin, finished_run, opened, row, spec
 from test_history import asked, ended, told
 
 from orchestrator import budget, history, journal, records
@@ -65,21 +66,19 @@ def test_with_promotion_the_paused_are_pruned_when_the_budget_ends(tmp_path: Pat
 
 
 def test_hours_end_the_search_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock on which every event takes 36 s: with half an hour, about fifty of them."""
+    """On a clock that only epochs move, by 36 s each: with two hours, 200 of them, 32 of the finalists."""
     now = [1000.0]
 
-    def tick() -> float:
+    def an_epoch(*about: Any) -> dict[str, Any]:
         now[0] += 36
-        return now[0]
+        return {**row(*about), "seconds": 36.0}
 
-    monkeypatch.setattr(journal.time, "time", tick)
-    writer = opened(tmp_path)
-    one = begin(writer, tmp_path, limited(hours=2.0))
-    run(one)
-    writer.close()
-    past = history.of(tmp_path)
+    monkeypatch.setattr(journal.time, "time", lambda: now[0])
+    monkeypatch.setattr(made_up, "row", an_epoch)
+    past = history.of(finished_run(tmp_path, limited(hours=2.0)))
     assert past.exhausted and past.exhausted["limit"] == "hours"
-    assert 1.0 < past.spent.hours(past.last_event) < 3.0
+    tests = 4 * 0.01  # made-up work asks for a row there too
+    assert 1.8 < past.spent.hours(past.last_event) <= 2.0 + tests
     assert sum(count for (_, kind), count in kinds(past).items() if kind == "final") == 4
 
 
@@ -109,21 +108,49 @@ def test_what_was_spent_is_what_workers_were_busy_for() -> None:
     assert past.trials["a"].worker_seconds == (5 - 4) + (8 - 7) + (10 - 9)
     assert past.spent.worker_hours(20.0) * 3600 == pytest.approx(3 + 20 - 12)
     assert past.spent.hours(20.0) * 3600 == pytest.approx((5 - 2) + (20 - 6))
-    assert past.spent.flops == FLOPS_AN_EPOCH[CELLS[0].id]
+    assert past.spent.flops == 2 * FLOPS_AN_EPOCH[CELLS[0].id]  # the epoch in which it diverged is paid for
     by_status = budget.spent_by_status(past)
     assert by_status["diverged"]["worker_hours"] * 3600 == pytest.approx(3)
     assert by_status["diverged"]["flops"] == past.spent.flops
 
 
-def test_the_time_of_a_cell_without_epochs_is_reckoned_from_its_flops() -> None:
+def test_a_cell_without_epochs_is_tried_before_its_time_is_judged() -> None:
+    """What an epoch of a large cell takes does not follow from its FLOPs: small ones are mostly overhead."""
     rows = [
         ("reported", "a", {**row(Trial("a", CELLS[0].id, "search", 0, 0, {"learning_rate": 0.1}), 1), "seconds": 2})
     ]
     past = told(asked("a"), ("started", "a", {"worker": "w"}), *rows, ended("a", "complete"))
     measured, other = (budget._epoch_seconds(past, cell.id) for cell in CELLS)
-    assert measured == pytest.approx(2.0)  # busy for 2 s, 2 s of it training
-    assert other / measured == pytest.approx(FLOPS_AN_EPOCH[CELLS[1].id] / FLOPS_AN_EPOCH[CELLS[0].id])
-    assert math.isfinite(other)
+    assert (measured, other) == (pytest.approx(2.0), 0.0)
+    ahead = {CELLS[1].id: 8.0}
+    assert budget.exceeded({"worker_hours": 0.01}, past, 7.0, 1, ahead) is None
+    assert budget.exceeded({"worker_hours": 2 / 3600}, past, 7.0, 1, {CELLS[0].id: 8.0}) == "worker_hours"
+
+
+def test_trials_that_end_within_their_first_epoch_cost_it(tmp_path: Path) -> None:
+    """Else a budget of FLOPs would never end where everything diverges."""
+    writer = opened(tmp_path)
+    one = begin(writer, tmp_path, limited(flops=20.5 * sum(FLOPS_AN_EPOCH.values())))
+    count = 0
+    while (trial := one.next()) is not None and count < 1000:
+        one.end(trial.id, records.DIVERGED, "nan", cause="nan")
+        count += 1
+    writer.close()
+    assert 0 < count < 100 and one.history.exhausted and one.finished
+
+
+def test_a_cell_without_a_best_needs_no_finalists(tmp_path: Path) -> None:
+    writer = opened(tmp_path)
+    one = begin(writer, tmp_path, Sweep.model_validate(limited(trials=11).model_dump() | {"trials": 4}))
+    while (trial := one.next()) is not None:
+        one.started(trial.id, "w")
+        if trial.cell == CELLS[0].id:
+            one.end(trial.id, records.DIVERGED, "nan", cause="nan")
+        else:
+            one.report(trial.id, [row(trial, 1)])
+            one.end(trial.id, records.COMPLETE)
+    writer.close()
+    assert len(one.history.trials) == 4 + 4 + 2 and not one.history.exhausted
 
 
 @pytest.mark.parametrize("limits", [{"trials": 0}, {"flops": -1.0}, {"hours": 0.0}, {"minutes": 3}])

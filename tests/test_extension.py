@@ -16,7 +16,7 @@ from orchestrator import extension, history, journal, records
 from orchestrator.errors import UserError
 from orchestrator.history import History
 from orchestrator.plan import Plan
-from orchestrator.space import Choice, Float, Space
+from orchestrator.space import Choice, Float, Int, Space
 from orchestrator.spec import Sweep
 
 
@@ -109,6 +109,38 @@ def test_a_wider_range_is_searched_with_what_is_known(tmp_path: Path) -> None:
     assert any(config["learning_rate"] < 1e-4 for config in new)
 
 
+def test_an_extension_that_got_no_further_than_its_first_event_goes_on(tmp_path: Path) -> None:
+    """Whatever kept Ray from starting: the run is not finished, and no time passes while nobody is there."""
+    before = history.of(finished_run(tmp_path))
+    writer = opened(tmp_path)
+    writer.append(("extended/1", "extended", None, {"changes": ["more"], "plan": planned(spec(trials=7))}))
+    writer.close()
+    told = history.of(tmp_path)
+    assert told.closed is None
+    assert told.spent.hours(told.last_event + 1e6) == before.spent.hours(before.last_event)
+
+
+def test_under_a_longer_training_an_unfinished_trial_keeps_its_own_rungs(tmp_path: Path) -> None:
+    writer = opened(tmp_path)
+    one = begin(writer, tmp_path, spec())
+    short = one.next()
+    assert short and one.rungs_ahead(short.id) == [1, 2, 4]
+    writer.append(("extended/1", "extended", None, {"changes": [], "plan": planned(spec(max_epochs=20))}))
+    one = begin(writer, tmp_path, spec(max_epochs=20))
+    assert one.next() == short
+    longer = one.next()
+    assert longer and one.rungs_ahead(longer.id) == [1, 2, 4, 8, 16]
+    assert one.rungs_ahead(short.id) == [1, 2, 4] and one.orders(short.id)["max_epochs"] == 8
+    writer.close()
+
+
+def test_a_budget_may_grow_and_not_shrink(plan: Plan) -> None:
+    limited, _ = extension.extended(plan, ["budget={hours: 2}"], None)
+    assert extension.extended(limited, ["budget={hours: 3}"], None)[1] == ["budget: hours 2 → hours 3"]
+    with pytest.raises(UserError, match=r"budget\.hours: 1 is less than 2"):
+        extension.extended(limited, ["budget={hours: 1}"], None)
+
+
 def test_a_kill_during_an_extension_changes_nothing(tmp_path: Path) -> None:
     finished_run(tmp_path / "whole")
     go_on(tmp_path / "whole", spec(trials=7))
@@ -155,6 +187,7 @@ def test_what_may_grow_grows(plan: Plan, override: str, change: str) -> None:
     ("override", "complaint"),
     [
         ("trials=1", "1 is less than 4"),
+        ("sampler.name=tpe", "sampler: decides what the results so far are"),
         ("seed=5", "seed: decides what the results so far are"),
         ("metric=validation_accuracy", "decides what the results so far are"),
         ("sizes=[xs]", "lacks s"),
@@ -177,6 +210,9 @@ def test_a_range_may_widen_and_not_narrow() -> None:
     assert widened().narrower_than(SPACE) is None
     assert widened(learning_rate=replace(rate, low=1e-6)).narrower_than(SPACE) is None
     assert widened(optimizer=Choice(("adam", "sgd", "lion"))).narrower_than(SPACE) is None
+    strided = Space("mlp", {"batch_size": Int(16, 64, step=16)})
+    assert Space("mlp", {"batch_size": Int(0, 80, step=16)}).narrower_than(strided) is None
+    assert "its step is 16" in str(Space("mlp", {"batch_size": Int(8, 64, step=16)}).narrower_than(strided))
     for changes, why in (
         ({"learning_rate": replace(rate, low=1e-2)}, "no longer reaches"),
         ({"optimizer": Choice(("adam",))}, "lacks 'sgd'"),

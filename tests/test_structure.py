@@ -19,14 +19,16 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     **dict.fromkeys(("__init__", "errors", "documents", "tokens"), 0),
     **dict.fromkeys(("models", "tasks", "data", "space", "records"), 1),
-    **dict.fromkeys(("training", "search", "journal", "history", "spec"), 2),
+    **dict.fromkeys(("training", "search", "journal", "history", "spec", "cell_search"), 2),
     **dict.fromkeys(("engine", "plan", "ray", "tracking", "report", "progress", "status", "export", "budget"), 3),
     **dict.fromkeys(("sweep", "extension", "screen"), 4),
     **dict.fromkeys(("cli",), 5),
 }
 # Beside that, who may import from whom on the same floor.
-NEIGHBOURS = {("documents", "errors"), ("history", "journal"), ("ray", "engine"), ("sweep", "extension")} | {
-    (room, "budget") for room in ("engine", "progress", "status")
+NEIGHBOURS = {
+    *(("documents", "errors"), ("history", "journal"), ("ray", "engine"), ("sweep", "extension")),
+    *(("cell_search", "history"), ("cell_search", "search")),
+    *((room, "budget") for room in ("engine", "progress", "status")),
 }
 
 # Library → the rooms that may import it. What is not listed may be imported anywhere.

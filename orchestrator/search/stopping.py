@@ -33,7 +33,7 @@ class Rule(Protocol):
         ...
 
     def keeps(self, value: float, others: Sequence[float], direction: str) -> bool:
-        """Whether a trial with `value` goes on, given the rising values of others at this rung; of rules that don't pause."""
+        """Whether a trial with `value` goes on, given the rising values of others at its rung; of a rule that stops."""
         ...
 
     def promotes(self, values: Mapping[str, float], direction: str, least: int) -> list[str]:
@@ -113,7 +113,8 @@ class Promotion(Halving):
 
     def promotes(self, values: Mapping[str, float], direction: str, least: int) -> list[str]:
         sign = -1.0 if direction == "max" else 1.0
-        ranked = sorted(values, key=lambda trial: sign * values[trial])  # of equal ones, who came first
+        # Of equal ones by name: a replay brings them in another order than they came in.
+        ranked = sorted(values, key=lambda trial: (sign * values[trial], trial))
         return ranked[: max(least, int(len(values) / self.reduction_factor))]
 
 
