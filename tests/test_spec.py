@@ -49,9 +49,9 @@ def test_the_sizes_are_those_of_the_schema(tmp_path: Path) -> None:
     assert refused(tmp_path, WHOLE.replace("- m", "- big")) == f":6: sizes.1: unknown value 'big'; valid: {sizes}"
 
 
-def test_a_users_own_data_is_a_mapping_and_keeps_its_name(tmp_path: Path) -> None:
-    assert loaded(tmp_path, WHOLE, "data={name: churn, file: churn.csv}").data_name == "churn"
-    assert loaded(tmp_path, WHOLE).data_name == "digits"
+def test_a_users_own_data_is_a_mapping(tmp_path: Path) -> None:
+    mine = {"name": "churn", "file": "churn.csv"}
+    assert loaded(tmp_path, WHOLE, "data={name: churn, file: churn.csv}").data == mine
 
 
 def test_overrides_are_yaml_and_reach_below(tmp_path: Path) -> None:
