@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from orchestrator import budget, records
+from orchestrator import budget, records, transfer
 from orchestrator.cell_search import CellSearch, best_so_far
 from orchestrator.history import History, TrialHistory, is_former
 from orchestrator.journal import Event, Writer
@@ -43,7 +43,7 @@ class Engine:
         self.spec, self.history = spec, history
         self.cells = {cell.id: cell for cell in cells}
         self.fault: str | None = None
-        self._writer, self._limits = writer, spec.budget.limits()
+        self._writer, self._limits, self._spaces = writer, spec.budget.limits(), spaces
         early = spec.early_stopping
         self._rule = stopping.make(early.name, early.min_epochs, early.reduction_factor)
         self._cells = {
@@ -185,10 +185,32 @@ class Engine:
 
     def _suggestion(self) -> Trial | None:
         """From the cell that has asked least, so that each suggestion knows as many results as it can."""
-        search = min(self._cells.values(), key=lambda one: len(one.members))
-        if self._asked_all(search) or not self._affords(1, {search.cell.id: self.spec.max_epochs}):
+        ready = [one for one in self._cells.values() if not self._asked_all(one) and self._may_begin(one)]
+        search = min(ready, key=lambda one: len(one.members), default=None)
+        if search is None or not self._affords(1, {search.cell.id: self.spec.max_epochs}):
             return None
-        return self._ask(search.cell, records.SEARCH, len(search.members), search.study.ask())
+        number = len(search.members)
+        expected = self._expected(search)[number:]
+        if not expected:
+            return self._ask(search.cell, records.SEARCH, number, search.study.ask())
+        origin, config = expected[0]
+        search.study.replay(config)
+        return self._ask(search.cell, records.SEARCH, number, config, origin)
+
+    def _may_begin(self, search: CellSearch) -> bool:
+        return all(map(self._searched, self._smaller(search)))
+
+    def _expected(self, search: CellSearch) -> list[tuple[str, dict[str, Any]]]:
+        if not self.spec.transfer or len(search.members) >= transfer.MOST:
+            return []
+        space = self._spaces[search.cell.family]
+        return transfer.expectations(search.cell, self._smaller(search), space, self.history.direction)
+
+    def _smaller(self, search: CellSearch) -> list[CellSearch]:
+        """Those whose results it begins with."""
+        if not self.spec.transfer:
+            return []
+        return [one for one in self._cells.values() if transfer.smaller(one.cell, than=search.cell)]
 
     def _promotion(self) -> Trial | None:
         """A paused trial that is by now among the best of its rung; those of a search that is over are pruned."""
@@ -216,9 +238,11 @@ class Engine:
                 return self._ask(search.cell, records.FINAL, len(search.finalists), best.trial.config)
         return None
 
-    def _ask(self, cell: Cell, kind: str, number: int, config: Mapping[str, Any]) -> Trial:
+    def _ask(
+        self, cell: Cell, kind: str, number: int, config: Mapping[str, Any], origin: str = records.SAMPLED
+    ) -> Trial:
         seed = seed_of(self.spec.seed, cell.id, kind, number)
-        trial = Trial(trial_id(cell.id, kind, number), cell.id, kind, number, seed, dict(config))
+        trial = Trial(trial_id(cell.id, kind, number), cell.id, kind, number, seed, dict(config), origin)
         self._write(f"asked/{trial.id}", "asked", None, asdict(trial))
         self._adopt(self.history.trials[trial.id])
         return trial

@@ -298,6 +298,7 @@ def _trial_row(history: History, told: TrialHistory, best_of_cell: TrialHistory 
         "ended": told.ended,
         "worker": told.worker,
         "worker_seconds": told.worker_seconds,
+        "origin": trial.origin,
         **{f"config.{name}": value for name, value in trial.config.items()},
         **told.test,
     }

@@ -124,7 +124,7 @@ class Reader:
             rows = self._connection.execute(
                 "SELECT sequence, key, kind, trial, time, content FROM events WHERE sequence > ? ORDER BY sequence",
                 (self._seen,),
-            ).fetchall()
+            )
             found = [Event(n, key, kind, trial, at, json.loads(text)) for n, key, kind, trial, at, text in rows]
         except (sqlite3.DatabaseError, ValueError) as error:
             raise _unusable(self._path, error) from None

@@ -18,6 +18,9 @@ STATUSES = (ASKED, RUNNING, *ENDED)
 # configuration that was the best before its sweep was extended, or of a shorter training, is a former one.
 SEARCH, FINAL, FORMER = "search", "final", "former"
 
+# Where a configuration comes from: drawn by the sampler, predicted from smaller cells, taken over from one of them.
+SAMPLED, PREDICTED, COPIED = "sampled", "predicted", "copied"
+
 # How a driver leaves a sweep: nothing is left to do; it was told to go; a bug ended one trial after the other.
 FINISHED, INTERRUPTED, STOPPED = "finished", "interrupted", "stopped"
 
@@ -27,7 +30,7 @@ OUT_OF_MEMORY, LOST_WORKER, ERROR = "out_of_memory", "lost_worker", "error"
 TRIALS = (
     *("trial", "cell", "family", "size", "data_fraction", "kind", "number", "seed", "status", "reason"),
     *("cause", "last_finite", "config", "epochs", "best_epoch", "value", "best_validation_loss", "params", "flops"),
-    *("seconds", "samples", "started", "ended", "worker", "worker_seconds"),
+    *("seconds", "samples", "started", "ended", "worker", "worker_seconds", "origin"),
 )
 REPORTS = (
     *("trial", "epoch", "train_loss", "learning_rate", "seconds", "samples_per_second", "flops", "samples"),
@@ -88,6 +91,7 @@ class Trial:
     number: int
     seed: int
     config: dict[str, Any]
+    origin: str = SAMPLED
 
 
 def trial_id(cell: str, kind: str, number: int) -> str:

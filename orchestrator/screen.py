@@ -57,6 +57,8 @@ def expected(planned: Plan, workers: int | None, address: str | None) -> list[st
         f"trials on {where}; about {cost.epochs:,.0f} epochs (at most {cost.most_epochs:,}), "
         f"{cost.flops:.1e} FLOPs{time}"
     ]
+    if address and sweep.storage is None:
+        lines.append("Without storage: in the pipeline, every node of the cluster must see the run's folder.")
     if limits := sweep.budget.limits():
         lines.append("Budget: " + ", ".join(f"{value:,g} {UNITS[key]}" for key, value in limits.items()))
     return lines

@@ -99,6 +99,10 @@ class Sweep(Strict):
     seed: int = Field(default=0, ge=0)
     sampler: Sampler = Sampler()
     early_stopping: EarlyStopping = EarlyStopping()
+    transfer: bool = Field(
+        default=False,
+        description="a larger cell's search waits for the smaller ones of its family, and begins where they lead",
+    )
     resources: Resources = Resources()
     workers: int | None = Field(default=None, ge=1, description="trials at a time; without it, as many as fit")
     search_spaces: str = Field(default="../search_spaces", description="folder, relative to this file")
@@ -122,6 +126,16 @@ class Sweep(Strict):
         if isinstance(content, dict) and content.get("budget") and "trials" not in content:
             return {**content, "trials": NO_LIMIT}
         return content
+
+    @pydantic.field_validator("transfer")
+    @classmethod
+    def _has_what_it_needs(cls, transfer: bool, others: pydantic.ValidationInfo) -> bool:
+        known = others.data
+        if transfer and known.get("trials", 0) >= NO_LIMIT:
+            raise ValueError("needs the number of trials: a larger cell begins once the smaller ones have had theirs")
+        if transfer and "sampler" in known and known["sampler"].name == "grid":
+            raise ValueError("excludes a grid, which decides beforehand what is tried")
+        return transfer
 
     @pydantic.field_validator("storage")
     @classmethod
@@ -199,6 +213,7 @@ WORDING = {
     "int_type": "expected a whole number",
     "int_from_float": "expected a whole number",
     "float_type": "expected a number",
+    "bool_type": "expected true or false",
     "finite_number": "expected a finite number",
     "string_type": "expected a word",
     "list_type": "expected a list",

@@ -46,6 +46,7 @@ SWEEPS: dict[str, tuple[dict[str, Any], str]] = {
         {"sampler": {"name": "random"}, "early_stopping": {"name": "median"}, "metric": "validation_accuracy"},
         "max",
     ),
+    "parzen-transfer": ({"sampler": {"name": "parzen", "startup_trials": 2}, "transfer": True}, "min"),
     "qmc-none": ({"sampler": {"name": "qmc"}, "early_stopping": {"name": "none"}}, "min"),
 }
 

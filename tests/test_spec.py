@@ -118,6 +118,7 @@ def test_a_mistake_is_named_with_its_line_and_what_is_valid(tmp_path: Path, old:
             "families.0=mlp",
             "--set families.0: 'families' holds a list ('mlp', 'lenet'), not keys; give the whole of it",
         ),
+        ("transfer=yes please", "--set transfer: expected true or false, found 'yes please'"),
         ("trials", "--set trials: expected key=value, such as trials=10 or sampler.name=random"),
         ("=3", "--set =3: expected key=value, such as "),
         ("sampler.=3", "--set sampler.=3: expected key=value, such as "),
@@ -149,3 +150,11 @@ def test_the_fingerprint_is_of_what_results_depend_on(tmp_path: Path) -> None:
 def test_a_specification_cannot_be_changed_by_accident(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="frozen"):
         loaded(tmp_path, WHOLE).trials = 5  # type: ignore[misc]
+
+
+def test_a_transfer_needs_an_end_of_the_smaller_searches(tmp_path: Path) -> None:
+    assert loaded(tmp_path, WHOLE, "transfer=true").transfer
+    without = WHOLE.replace("trials: 4", "budget: {hours: 1}")
+    assert refused(tmp_path, without, "transfer=true").startswith("--set transfer: needs the number of trials")
+    gridded = refused(tmp_path, WHOLE, "transfer=true", "sampler.name=grid")
+    assert gridded.startswith("--set transfer: excludes a grid")

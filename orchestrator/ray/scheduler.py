@@ -30,14 +30,16 @@ class EngineScheduler(TrialScheduler):
         # For what the sweep has to end, if so: Tune would wrap it in a traceback.
         self.trouble: UserError | None = None
         self._slots = slots
-        self._cache_widened = False
+        self._tune_adjusted = False
 
     def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
-        if not self._cache_widened:
+        if not self._tune_adjusted:
             # Tune keeps at most one idle worker when nothing is pending, and kills the rest. Slots that wait for
             # the last results of a cell would be paid for again, seconds each. tests/test_sweep.py counts.
             tune_controller._actor_cache.increase_max(trial.placement_group_factory, by=self._slots)
-            self._cache_widened = True
+            # Its snapshots hold every trial, as text, at once. This project never reads one.
+            tune_controller.checkpoint = _no_snapshot
+            self._tune_adjusted = True
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         assert self.engine is not None
@@ -74,7 +76,10 @@ class EngineScheduler(TrialScheduler):
         self.engine.lost(trial.config["trial"], "its node went away" if node else said, by_node=node)
 
     def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> None:
-        pass
+        """Tune would keep its last message, and statistics of every number in any, of each trial until the end."""
+        kept = trial.run_metadata
+        kept.metric_analysis, kept.metric_n_steps = {}, {}
+        kept.last_result = {key: value for key, value in kept.last_result.items() if key != "rows"}
 
     def on_trial_remove(self, tune_controller: TuneController, trial: Trial) -> None:
         pass
@@ -84,6 +89,10 @@ class EngineScheduler(TrialScheduler):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "engine": None}
+
+
+def _no_snapshot(force: bool = False, wait: bool = False) -> None:
+    """In place of `TuneController.checkpoint`."""
 
 
 def _error(trial: Trial) -> Exception | None:

@@ -35,7 +35,9 @@ class Task(Protocol):
 
         A generator function: the loop runs each player's backward pass and optimizer before it asks for the next
         loss, so a later loss sees the earlier update, and what follows the last yield sees them all (a moving
-        average of the weights belongs there). Random numbers come from torch's global generators, which the loop
+        average of the weights belongs there). Where memory is short the batch comes in pieces, each through a
+        generator of its own, side by side: what stands before a yield is done once a piece, what follows the last
+        yield once a step. Random numbers come from torch's global generators, which the loop
         seeds for each epoch.
         """
         ...
