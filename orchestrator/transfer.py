@@ -12,7 +12,7 @@ from orchestrator import records
 from orchestrator.cell_search import CellSearch
 from orchestrator.history import TrialHistory
 from orchestrator.records import Cell
-from orchestrator.space import Choice, Float, Int, Parameter, Space, Value
+from orchestrator.space import Choice, Float, Parameter, Space, Value
 
 # What changes with scale in a way that a law describes. Everything else is taken over as it is.
 FITTED = ("learning_rate", "batch_size")
