@@ -4,11 +4,13 @@ Method: every trial is ranked within its cell (so that sizes, data fractions and
 diverged trials rank last). The trials of a family are then grouped by a hyperparameter's value (numbers into four
 groups of equal count) and epsilon squared, the share of the variance of the ranks that the grouping explains,
 corrected for chance, is its importance (T. L. Kelley, PNAS 21, 1935; the one-way analysis of variance). It sees each
-hyperparameter alone, not interactions. A permutation test tells what chance alone would reach.
+hyperparameter alone, not interactions. A permutation test tells what chance alone would reach. Beside it stand two
+measures of Optuna (search/importance), over the same ranks: fANOVA and PED-ANOVA; neither tells what is chance.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +18,7 @@ import pandas as pd
 
 from orchestrator.records import DIVERGED, ENDED, FAILED
 from orchestrator.report.frames import Frames
+from orchestrator.search.importance import importances
 
 GROUPS = 4
 FEWEST_TRIALS = 20
@@ -27,7 +30,8 @@ CHANCE = 0.05
 class Influence:
     """`share` in [0, 1]; `p` is the share of shuffles that did as well, times the number of hyperparameters looked at.
 
-    Both are None with too few trials.
+    `fanova`: the share by fANOVA, None where it is conditional; `ped_anova`: among all hyperparameters, its share of
+    what tells the best tenth of the trials apart. All are None with too few trials.
     """
 
     family: str
@@ -35,6 +39,8 @@ class Influence:
     trials: int
     share: float | None
     p: float | None
+    fanova: float | None = None
+    ped_anova: float | None = None
 
     @property
     def stands_out(self) -> bool:
@@ -66,6 +72,7 @@ def influences(frames: Frames) -> list[Influence]:
         ]
         looked_at = sum(entry.p is not None for entry in entries)
         entries = [replace(entry, p=entry.p and min(1.0, entry.p * looked_at)) for entry in entries]
+        entries = _with_optunas(frames, rows, entries)
         found += sorted(entries, key=lambda entry: -1 if entry.share is None else entry.share, reverse=True)
     return found
 
@@ -79,6 +86,29 @@ def _influence(family: str, name: str, rows: pd.DataFrame) -> Influence:
         return Influence(family, name, len(active), None, None)
     share, p = epsilon_squared(groups, active["rank"].to_numpy(float))
     return Influence(family, name, len(active), share, p)
+
+
+def _with_optunas(frames: Frames, rows: pd.DataFrame, entries: list[Influence]) -> list[Influence]:
+    """The entries of one family with what fANOVA and PED-ANOVA say of the same `rows`."""
+    if len(rows) < FEWEST_TRIALS:
+        return entries
+    columns = {one.hyperparameter: _plain(frames, rows, one.hyperparameter) for one in entries}
+    said = importances(columns, rows["rank"].to_list())
+    return [
+        one
+        if one.share is None
+        else replace(one, fanova=said[one.hyperparameter].fanova, ped_anova=said[one.hyperparameter].ped_anova)
+        for one in entries
+    ]
+
+
+def _plain(frames: Frames, rows: pd.DataFrame, name: str) -> list[float | str | None]:
+    """Values as search/importance takes them: words for choices, logarithms of what is drawn on such a scale."""
+    known = [None if value is None or value != value else value for value in rows[f"config.{name}"]]
+    if frames.is_choice(name) or any(isinstance(value, str | bool) for value in known):
+        return [None if value is None else str(value) for value in known]
+    logarithmic = frames.is_log(name) and all(value > 0 for value in known if value is not None)
+    return [None if value is None else math.log(value) if logarithmic else float(value) for value in known]
 
 
 def grouped(values: pd.Series) -> np.ndarray:
