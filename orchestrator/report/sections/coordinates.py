@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,7 +72,7 @@ def _lines(context: Context, family: str, rows: pd.DataFrame, names: Sequence[st
     drawing, axes = theme.panel(width, 250, left=66, right=74, top=52, bottom=16)
     columns = []
     for place, hyperparameter in enumerate(names):
-        heights, ticks = _heights(context, rows[f"config.{hyperparameter}"], hyperparameter)
+        heights, ticks = along_axis(context, rows[f"config.{hyperparameter}"], hyperparameter)
         columns.append(heights)
         _axis(axes, place, hyperparameter.replace("_", " "), ticks)
     columns.append(rows["rank"].to_numpy(float))
@@ -102,15 +103,19 @@ def _runs(heights: np.ndarray) -> list[np.ndarray]:
     return [np.stack([piece, heights[piece]], axis=1) for piece in pieces if len(piece) > 1]
 
 
-def _heights(context: Context, values: pd.Series, hyperparameter: str) -> tuple[np.ndarray, list[tuple[float, str]]]:
-    """Heights in [0, 1] (NaN where the trial lacks it), and the labelled ticks of the axis."""
+def along_axis(
+    context: Context, values: pd.Series, hyperparameter: str, middle: bool = False
+) -> tuple[np.ndarray, list[tuple[float, str]]]:
+    """Heights in [0, 1] (NaN where the trial lacks it), and the labelled ticks of the axis, with one at 0.5 or not."""
     known = values.dropna()
     if not context.frames.is_choice(hyperparameter):
         scale = np.log if context.frames.is_log(hyperparameter) and (known.astype(float) > 0).all() else np.asarray
         numbers = pd.to_numeric(values).astype(float)
         low, high = float(numbers.min()), float(numbers.max())
         bottom, span = float(scale(low)), float(scale(high) - scale(low)) or 1.0
-        return (scale(numbers.to_numpy()) - bottom) / span, [(0.0, wording.setting(low)), (1.0, wording.setting(high))]
+        between = math.sqrt(low * high) if scale is np.log else (low + high) / 2
+        marks = [(0.0, low), *([(0.5, between)] if middle else []), (1.0, high)]
+        return (scale(numbers.to_numpy()) - bottom) / span, [(place, wording.setting(mark)) for place, mark in marks]
     labels = sorted(known.unique(), key=lambda value: (isinstance(value, str), value))
     places = {value: (place / (len(labels) - 1) if len(labels) > 1 else 0.5) for place, value in enumerate(labels)}
     return values.map(places).to_numpy(float), [
