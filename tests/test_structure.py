@@ -28,7 +28,7 @@ FLOORS = {
 NEIGHBOURS = {
     *(("documents", "errors"), ("history", "journal"), ("ray", "engine"), ("sweep", "extension")),
     *(("cell_search", "history"), ("cell_search", "search"), ("transfer", "cell_search"), ("transfer", "history")),
-    *((room, "budget") for room in ("engine", "progress", "status")),
+    *((room, "budget") for room in ("engine", "progress", "status", "report")),
 }
 
 # Library → the rooms that may import it. What is not listed may be imported anywhere.

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from orchestrator import history
+from orchestrator import budget, history
 from orchestrator.errors import UserError
 from orchestrator.records import CELLS, COMPLETE, FINAL, REPORTS, SEARCH, SIZES, TRIALS
 
@@ -35,6 +35,10 @@ NUMERIC = (
     "samples",
     "started",
     "ended",
+    "worker_seconds",
+    "last_finite",
+    "attempts",
+    "flops_spent",
 )
 
 
@@ -101,9 +105,18 @@ class Frames:
 
 
 def read_run(folder: Path) -> tuple[Header, Tables]:
-    """Header and tables of one run."""
+    """Header and tables of one run, with what the specification allows (`limits`) and what it took (`spent`).
+
+    Beside the columns of `records`, trials have `attempts`, how often a worker began with one, and `flops_spent`,
+    which counts the epoch in which a trial broke off, as the budget does.
+    """
     told = history.of(folder)
-    return history.header(told), history.tables(told)
+    tables = history.tables(told)
+    for row in tables["trials"]:
+        one = told.trials[row["trial"]]
+        row |= {"attempts": one.attempts, "flops_spent": one.flops}
+    costs = {"limits": budget.limits(told), "spent": budget.spent(told, told.last_event)}
+    return history.header(told) | costs, tables
 
 
 def read(folders: Sequence[Path]) -> Frames:
