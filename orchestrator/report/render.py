@@ -1,4 +1,4 @@
-"""A report's YAML → one page that stands alone, with its tables as CSV and its figures as SVG beside it."""
+"""A report's YAML → one page that stands alone, with its tables as CSV, its figures as SVG and its text beside it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import pandas as pd
 from markupsafe import Markup
 
 from orchestrator.errors import UserError
-from orchestrator.report import contents, frames, svg
+from orchestrator.report import contents, frames, markdown, svg
 from orchestrator.report.contents import Contents
 from orchestrator.report.pieces import Context, Figure, Section, Table
 from orchestrator.report.sections import SECTIONS
 from orchestrator.report.theme import PALETTE, Dress
 
-PAGE, MANIFEST, METRICS = "index.html", "contents.json", "metrics.json"
+PAGE, MARKDOWN, MANIFEST, METRICS = "index.html", "report.md", "contents.json", "metrics.json"
 LINK_TO_RUN = re.compile(r'<a [^>]*?href="#trial-([^"]*)"')
 
 
@@ -30,7 +30,8 @@ def build(spec_path: Path, runs: Path, out: Path | None = None) -> Path:
     """Write the report that `spec_path` (reports/<name>.yaml) asks for and return the path of its `index.html`.
 
     Sweeps are looked up in the folder `runs`. Files go to `out`, by default a folder named like the YAML beside it:
-    index.html, metrics.json, contents.json (what there is, the same on every machine), tables/*.csv, figures/*.svg.
+    index.html, report.md, metrics.json, contents.json (what there is, the same on every machine), tables/*.csv,
+    figures/*.svg.
 
     Raises:
         UserError: a mistake in the YAML, a missing or incomparable sweep, a folder that cannot be written to.
@@ -40,6 +41,7 @@ def build(spec_path: Path, runs: Path, out: Path | None = None) -> Path:
     context = Context(read, asked.options, Dress(read.families))
     sections = {name: SECTIONS[name][1](context) for name in asked.sections}
     files = {PAGE: page(asked, context, sections), METRICS: _json(_metrics(sections))}
+    files[MARKDOWN] = markdown.page(asked, sections)
     for section in sections.values():
         for block in section.pieces:
             if isinstance(block, Table):

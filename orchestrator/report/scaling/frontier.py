@@ -6,12 +6,12 @@ Envelope: the lower convex hull of all rows. A route's own bias is measured by s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.interpolate import Akima1DInterpolator
-from scipy.spatial import ConvexHull
+from scipy.spatial import ConvexHull, QhullError
 
 from orchestrator.errors import UserError
 from orchestrator.report.scaling.derivative import Array
@@ -19,6 +19,7 @@ from orchestrator.report.scaling.fit import Fit
 from orchestrator.report.scaling.points import Points
 
 SEED_NOISE = 0.002  # standard deviation of the loss between seeds, where the table has no repeats (Porian et al. 2024)
+ALIKE = 1.5  # times that sizes by two routes may differ and be said to agree
 GRID = 25  # interpolated sizes between two neighbouring sizes
 ALLOCATIONS = {"chinchilla": ("A", "alpha", "B", "beta"), "chinchilla_shared": ("A", "alpha", "B", "alpha")}
 
@@ -153,13 +154,16 @@ def minima_of_budget(x: Array, y: Array, method: str) -> tuple[Array, float]:
     return np.where(good, places, np.nan), float(grid[1] - grid[0])
 
 
-def budget_route(points: Points, options: BudgetOptions | None = None, surface: Fit | None = None) -> Route:
+def budget_route(
+    points: Points, options: BudgetOptions | None = None, surface: Fit | None = None, cost: Cost | None = None
+) -> Route:
     """Best size of each budget, then a weighted line of log N* on log C (Porian et al. 2024, arXiv 2406.19146).
 
     Seed noise is redrawn; a budget whose minimum lies at an edge is dropped, and so is one where half the redraws do.
     With a fitted `surface`, the route is applied to its noise-free losses at the same rows and its bias is stated.
+    `cost` is the form of the points' cost (default: 6ND).
     """
-    options = options or BudgetOptions()
+    options, cost = options or BudgetOptions(), cost or Cost()
     name = f"budgets ({options.method})"
     if "N" not in points.columns or ("D" not in points.columns and "C" not in points.columns):
         return Route(name, warnings=("needs sizes and budgets: the columns N and C or D",))
@@ -191,14 +195,14 @@ def budget_route(points: Points, options: BudgetOptions | None = None, surface: 
     slope, intercept = weighted_line(c, medians[:, None], weights)
     slopes, _ = weighted_line(c, places, weights)
     low, high = np.nanquantile(slopes, [(1 - options.level) / 2, (1 + options.level) / 2])
-    warnings += bias_warning(points, options, surface, (float(slope[0]), float(intercept[0])))
+    warnings += bias_warning(points, options, surface, cost)
     return Route(
         name,
         float(slope[0]),
         float(low),
         float(high),
         float(np.exp(intercept[0])),
-        1.0 - float(slope[0]),
+        (1.0 - cost.n * float(slope[0])) / cost.d,
         options.level,
         np.exp(c),
         np.exp(medians),
@@ -217,7 +221,7 @@ def weighted_line(x: Array, y: Array, weights: Array) -> tuple[Array, Array]:
     return slope, my - slope * mx
 
 
-def bias_warning(points: Points, options: BudgetOptions, surface: Fit | None, line: tuple[float, float]) -> list[str]:
+def bias_warning(points: Points, options: BudgetOptions, surface: Fit | None, cost: Cost) -> list[str]:
     """What the route makes of noise-free losses of a known surface at these rows, a thousandfold beyond them."""
     said = []
     if options.method == "parabola":
@@ -229,7 +233,7 @@ def bias_warning(points: Points, options: BudgetOptions, surface: Fit | None, li
     seen = budget_route(smooth, quiet)
     target = 1e3 * float(points.cost.max())
     values = dict(zip(surface.law.names, surface.model.natural(surface.theta), strict=True))
-    truth = float(allocation(values, surface.law.name, Cost(), np.array([target]))[0][0])
+    truth = float(allocation(values, surface.law.name, cost, np.array([target]))[0][0])
     size = seen.size(target)
     if size is not None:
         off = size / truth - 1.0
@@ -248,7 +252,10 @@ def envelope_route(points: Points, cost: Array | None = None) -> Route:
     cost = points.cost if cost is None else cost
     logs = np.log(np.stack([cost, points.loss], axis=1))
     vantage = np.log([[2.0 * cost.max(), 2.0 * points.loss.max()]])
-    corners = ConvexHull(np.concatenate([vantage, logs])).vertices
+    try:
+        corners = ConvexHull(np.concatenate([vantage, logs])).vertices
+    except (QhullError, ValueError):  # on one line, or too few
+        return Route("envelope", warnings=("the rows are too few, or all alike, for a hull",))
     rows = np.sort(corners[corners != 0] - 1)
     rows = rows[np.argsort(cost[rows], kind="stable")]
     falling = np.concatenate([[True], np.diff(points.loss[rows]) < 0])
@@ -274,16 +281,28 @@ def envelope_route(points: Points, cost: Array | None = None) -> Route:
     )
 
 
-def frontier(made: Fit, budget: float | None = None, cost: Cost | None = None) -> dict[str, object]:
-    """All routes, their sizes at `budget` (default: ten times the largest cost), and whether they agree."""
+def routes_of(made: Fit, cost: Cost | None = None) -> list[Route]:
+    """The joint fit, the budgets by interpolation and by parabolas, and the envelope."""
     points = made.points
-    budget = budget or 10.0 * float(points.cost.max())
-    routes = [
+    return [
         joint_route(made, cost),
-        budget_route(points, surface=made),
-        budget_route(points, BudgetOptions("parabola"), made),
+        budget_route(points, surface=made, cost=cost),
+        budget_route(points, BudgetOptions("parabola"), made, cost),
         envelope_route(points),
     ]
+
+
+def agreement(routes: Sequence[Route], budget: float) -> float | None:
+    """How many times the sizes at `budget` differ between the routes that could be taken; None with fewer than two."""
+    trusted = [route.size(budget) for route in routes if "parabola" not in route.name]
+    sizes = [size for size in trusted if size is not None]
+    return max(sizes) / min(sizes) if len(sizes) > 1 else None
+
+
+def frontier(made: Fit, budget: float | None = None, cost: Cost | None = None) -> dict[str, object]:
+    """All routes, their sizes at `budget` (default: ten times the largest cost), and whether they agree."""
+    budget = budget or 10.0 * float(made.points.cost.max())
+    routes = routes_of(made, cost)
     table = [
         {
             "route": route.name,
@@ -296,13 +315,9 @@ def frontier(made: Fit, budget: float | None = None, cost: Cost | None = None) -
         }
         for route in routes
     ]
-    trusted = [
-        route.size(budget) for route in routes if "parabola" not in route.name and route.size(budget) is not None
-    ]
-    sizes = [size for size in trusted if size is not None]
-    if len(sizes) < 2:
+    ratio = agreement(routes, budget)
+    if ratio is None:
         verdict = "fewer than two routes could be taken: nothing confirms the frontier"
     else:
-        ratio = max(sizes) / min(sizes)
-        verdict = f"the routes {'agree' if ratio < 1.5 else 'disagree'}: N* at {budget:.3g} differs {ratio:.2f} times"
+        verdict = f"the routes {'agree' if ratio < ALIKE else 'disagree'}: N* at {budget:.3g} differs {ratio:.2f} times"
     return {"budget": budget, "routes": table, "verdict": verdict}

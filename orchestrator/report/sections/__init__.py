@@ -5,15 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from orchestrator.report.pieces import Context, Section
-from orchestrator.report.sections import cells, curves, failures, provenance, run, scaling, search, summary
+from orchestrator.report.sections import (
+    budget,
+    cells,
+    curves,
+    divergence,
+    failures,
+    frontier,
+    hyperparameters,
+    provenance,
+    run,
+    scaling,
+    search,
+    summary,
+)
 
 # name → (what the page's navigation says, the function)
 SECTIONS: Mapping[str, tuple[str, Callable[[Context], Section]]] = {
     "summary": ("Best family", summary.section),
     "run": ("What was run", run.section),
     "scaling": ("Scaling", scaling.section),
+    "frontier": ("Compute-optimal size", frontier.section),
+    "hyperparameters": ("Hyperparameters and scale", hyperparameters.section),
     "curves": ("Learning curves", curves.section),
-    "search": ("Search", search.section),
+    "search": ("What mattered", search.section),
+    "divergence": ("Divergence", divergence.section),
+    "budget": ("Budget and waste", budget.section),
     "cells": ("Cells", cells.section),
     "failures": ("Failures", failures.section),
     "provenance": ("Provenance", provenance.section),
