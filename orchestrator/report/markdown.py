@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from orchestrator.report.contents import Contents
 from orchestrator.report.pieces import Figure, Section, Table
+from orchestrator.report.wording import plural
 
 # A comment holds 65,536 characters: of a long table the first rows, of a long description its beginning.
 MOST_ROWS, MOST_LETTERS = 12, 240
@@ -19,7 +20,7 @@ def page(asked: Contents, sections: Mapping[str, Section]) -> str:
     """The whole report; links lead to files beside it."""
     parts = [f"# {_escaped(asked.title)}", "The same with all figures in place: [index.html](index.html)."]
     for section in sections.values():
-        parts += [f"## {_escaped(section.question)}", f"**{_text(section.answer)}**"]
+        parts += [f"## {_escaped(section.question)}", f"> {_text(section.answer)}"]
         for block in section.pieces:
             if isinstance(block, Figure):
                 parts += _figure(block)
@@ -44,7 +45,7 @@ def _table(table: Table) -> list[str]:
     caption = f"{_escaped(table.caption)} ({link})"
     # What is folded on the page, or only there to be referred to, would be most of the text.
     if table.folded or table.referred_only or table.anchor or rows.empty:
-        return [f"{caption}: {len(rows):,} rows."]
+        return [f"{caption}: {plural(len(rows), 'row')}."]
     records = [{str(key): value for key, value in row.items()} for row in rows.head(MOST_ROWS).to_dict("records")]
     lines = [
         _row([_escaped(column.title) for column in table.columns]),
@@ -113,6 +114,6 @@ class _Blocks(HTMLParser):
 
 def _escaped(text: str) -> str:
     """Text that Markdown takes for nothing but text; an underscore within a word is left as it is."""
-    text = re.sub(r"([\\`*\[\]|#~])", r"\\\1", " ".join(text.split(" "))).replace("&", "&amp;")
+    text = re.sub(r"([\\`*\[\]|~])", r"\\\1", re.sub(r"\s*\n\s*", " ", text)).replace("&", "&amp;")
     text = text.replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)

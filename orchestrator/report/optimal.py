@@ -60,8 +60,10 @@ def _optimum(table: pd.DataFrame, family: str) -> Optimum:
     if lacking:
         return Optimum(family, mine, (), 0.0, None, lacking)
     columns = {"N": mine["params"], "D": mine["train_samples"], "C": mine["flops"]}
-    points = Points({name: values.to_numpy(float) for name, values in columns.items()}, mine["loss"].to_numpy(float))
     try:
+        points = Points(
+            {name: values.to_numpy(float) for name, values in columns.items()}, mine["loss"].to_numpy(float)
+        )
         cost = Cost.measured(points, points.cost, "measured FLOPs")
         made = fit(LAW, points, FitOptions(ladder.OBJECTIVE, bootstrap=BOOTSTRAP))
     except UserError as error:

@@ -111,6 +111,8 @@ def _trial(
         "seed": int(random.integers(2**31)),
         "status": status,
         "reason": reason,
+        "cause": "nan" if status == "diverged" else "out_of_memory" if status == "failed" else "",
+        "last_finite": 40.0 if status == "diverged" else None,
         "config": json.dumps(config),
         "epochs": epochs,
         "best_epoch": best + 1,
