@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orchestrator.report import frames, influence
+from orchestrator.report import frames, influence, render
 
 
 def test_epsilon_squared_is_kelleys() -> None:
@@ -53,3 +53,25 @@ def test_a_conditional_hyperparameter_is_judged_on_the_trials_that_have_it(
     path = made_up("sweeps: [demo]\n", recipe(search=40, families=("mlp",)))
     found = {one.hyperparameter: one for one in influence.influences(frames.read([path.parents[1] / "runs" / "demo"]))}
     assert found["momentum"].trials < 0.5 * found["learning_rate"].trials
+
+
+def test_fanova_and_ped_anova_see_what_the_made_up_sweep_depends_on(made_up: Callable[..., Path], recipe: Any) -> None:
+    path = made_up("sweeps: [demo]\n", recipe(search=40, families=("mlp",)))
+    found = influence.influences(frames.read([path.parents[1] / "runs" / "demo"]))
+    for measure in ("fanova", "ped_anova"):
+        shares = {one.hyperparameter: getattr(one, measure) or 0.0 for one in found}
+        assert max(shares, key=lambda name: shares[name]) == "learning_rate" and shares["learning_rate"] > 0.5
+    by_name = {one.hyperparameter: one for one in found}
+    assert by_name["momentum"].fanova is None and by_name["momentum"].ped_anova is not None
+
+
+def test_few_trials_have_no_share_by_any_measure(made_up: Callable[..., Path], recipe: Any) -> None:
+    path = made_up("sweeps: [demo]\n", recipe(search=2))
+    found = influence.influences(frames.read([path.parents[1] / "runs" / "demo"]))
+    assert all(one.fanova is None and one.ped_anova is None for one in found)
+
+
+def test_the_answer_says_whether_the_measures_agree(made_up: Callable[..., Path], recipe: Any) -> None:
+    path = made_up("sweeps: [demo]\nsections: [search]\n", recipe(search=40, families=("mlp",)))
+    page = render.build(path, path.parents[1] / "runs").read_text(encoding="utf-8")
+    assert "Two other measures, fANOVA and PED-ANOVA, say the same." in page
