@@ -26,7 +26,7 @@ LEVEL = 0.9
 # Cells: one parameter more than the law has, and a few to tell scatter from trend.
 FEWEST = {1: 4, 2: 6}
 # Within this share of the range that was tried, from either end, the best may lie beyond it.
-EDGE = 0.05
+EDGE = 0.1
 COLUMNS = ("family", "cell", "size", "data_fraction", "hyperparameter", "optimizer", "params", "train_samples", "best",
            "low", "high", "trials", "at_edge", "best_trial")  # fmt: skip
 

@@ -64,7 +64,7 @@ def test_what_the_page_marks_is_marked(folder: Path) -> None:
 
 
 def test_a_report_of_many_trials_fits_a_comment(made_up: Made, recipe: Any) -> None:
-    path = made_up("sweeps: [demo]\n", recipe(search=60, sizes=("xs", "s", "m", "l", "xl")))
+    path = made_up("sweeps: [demo]\n", recipe(search=30, sizes=("xs", "s", "m", "l", "xl")))
     text = text_of(render.build(path, path.parents[1] / "runs").parent)
     assert len(text) < 65_536
     assert "The first 12 of" in text

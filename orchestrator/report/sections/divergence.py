@@ -131,7 +131,8 @@ def _axes_of(context: Context, family: str, rows: pd.DataFrame, found: Sequence[
 
 def _map(context: Context, family: str, rows: pd.DataFrame, names: Sequence[str]) -> str:
     drawing, axes = theme.panel(left=64, right=20)
-    places, ticks = [], []
+    places: list[np.ndarray] = []
+    ticks: list[list[tuple[float, str]]] = []
     rows = rows.dropna(subset=[f"config.{name}" for name in names])
     for turn, name in enumerate(names):
         heights, marks = coordinates.along_axis(context, rows[f"config.{name}"], name, middle=True)
