@@ -62,7 +62,7 @@ def by_use(costs: pd.DataFrame, family: str | None = None) -> pd.DataFrame:
     again = mine[mine["again"] > 0]
     if len(again):
         table.loc["repeated"] = [len(again), float(again["again"].sum()), 0.0]
-    table = table.reindex([use for use in USES if use in table.index]).reset_index()
+    table = table.reindex([use for use in USES if use in table.index]).astype({"trials": int}).reset_index()
     return table.assign(worker_hours=table["seconds"] / 3600)[["use", "trials", "worker_hours", "flops"]]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -88,5 +89,8 @@ def _evaluated(study: optuna.Study, evaluator: BaseImportanceEvaluator) -> dict[
     with warnings.catch_warnings():
         # That shares which are not scaled to one are experimental; that few trials say little, which the report says.
         warnings.simplefilter("ignore")
-        found: dict[str, float] = get_param_importances(study, evaluator=evaluator, normalize=False)
-    return found
+        try:
+            found = get_param_importances(study, evaluator=evaluator, normalize=False)
+        except RuntimeError:  # no tree could be grown
+            return {}
+    return {name: float(share) for name, share in found.items() if math.isfinite(share)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -227,3 +228,14 @@ def test_two_panels_of_one_page_share_no_ids() -> None:
 
     assert ids("one") and not ids("one") & ids("two")
     assert ids("one") == ids("one")
+
+
+@pytest.mark.slow
+def test_ten_thousand_trials_make_a_page_in_twenty_seconds_and_ten_megabytes(made_up: Made, recipe: Any) -> None:
+    grid = {"sizes": ("xs", "s", "m", "l", "xl"), "fractions": (0.1, 0.25, 0.5, 1.0)}
+    path = made_up("sweeps: [demo]\n", recipe(search=164, finals=3, **grid))
+    begun = time.process_time()
+    page = build(path)
+    assert time.process_time() - begun < 20
+    assert page.stat().st_size < 10_000_000
+    assert len(pd.read_csv(page.parent / "tables" / "trials.csv")) >= 10_000
