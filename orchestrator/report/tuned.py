@@ -22,7 +22,7 @@ from orchestrator.report.scaling import Estimate, Fit, FitOptions, Objective, Po
 NAMES = ("learning_rate", "batch_size")
 AXES = {"params": "N", "train_samples": "D"}
 BEST_OF = 3
-LEVEL = 0.9
+LEVEL = 0.95
 # Cells: one parameter more than the law has, and a few to tell scatter from trend.
 FEWEST = {1: 4, 2: 6}
 # Within this share of the range that was tried, from either end, the best may lie beyond it.
@@ -36,7 +36,7 @@ class Trend:
     """How the best value of one hyperparameter moves along one axis, for one family.
 
     power: of the axis; None where nothing is known, and `reason` says why. It is *told* where the interval keeps off
-    zero: then the best value rises or falls. `fitted` is the law that it is part of.
+    zero: then the best value rises or falls. `asked`: whether the axis was varied; `fitted`: the law, if it was found.
     """
 
     family: str
@@ -45,6 +45,7 @@ class Trend:
     cells: int
     power: Estimate | None
     reason: str
+    asked: bool = False
     fitted: Fit | None = None
 
     @property
@@ -131,7 +132,8 @@ def trends(table: pd.DataFrame, families: tuple[str, ...]) -> list[Trend]:
     for name in (name for name in NAMES if (table["hyperparameter"] == name).any()):
         for family in families:
             found += _trends(table[(table["hyperparameter"] == name) & (table["family"] == family)], family, name)
-    asked = sum(one.fitted is not None for one in found)
+    # Those that the fit refuses count too: they are refused for being far from certain.
+    asked = sum(one.asked for one in found)
     return [replace(one, power=_power(one, 1 - (1 - LEVEL) / asked)) if one.fitted else one for one in found]
 
 
@@ -141,7 +143,7 @@ def _trends(rows: pd.DataFrame, family: str, name: str) -> list[Trend]:
     trends = []
     for axis in AXES:
         if axis in varied:
-            trends.append(Trend(family, name, axis, len(rows), None, reason, made))
+            trends.append(Trend(family, name, axis, len(rows), None, reason, True, made))
         else:
             why = "all cells have the same" if len(rows) else f"no cell has {BEST_OF} trials to compare"
             trends.append(Trend(family, name, axis, len(rows), None, why))

@@ -35,7 +35,7 @@ def test_the_setting_that_makes_trials_diverge_is_found(made_up: Made, recipe: A
     for family in ("perceptron", "mlp", "lenet"):
         first = next(one for one in found if one.family == family)
         assert first.hyperparameter == "learning_rate" and first.stands_out
-        assert first.worst.top and first.worst.rate > 0.2 and first.elsewhere == 0
+        assert first.worst.top and first.worst.rate > 0.1 and first.elsewhere == 0
         assert not any(one.stands_out for one in found if one.hyperparameter == "dropout")
 
 
@@ -78,7 +78,7 @@ def test_a_sweep_without_divergence_says_so(made_up: Made, recipe: Any) -> None:
 def test_how_trials_ended_is_counted_by_cause(made_up: Made, recipe: Any) -> None:
     path = made_up(SECTION, recipe(families=("mlp",), search=30))
     _, folder = built(path)
-    table = pd.read_csv(folder / "tables" / "divergence.csv")
+    table = pd.read_csv(folder / "tables" / "divergence.csv", keep_default_na=False)
     assert list(table["cause"]) == ["nan"]
     assert table["trials"][0] == (read(path).trials["status"] == "diverged").sum()
     assert table["median_last_finite_loss"][0] == 40.0 and table["lowest_learning_rate"][0] > 0.12

@@ -161,7 +161,8 @@ def _map(context: Context, family: str, rows: pd.DataFrame, names: Sequence[str]
 def _some(places: np.ndarray) -> np.ndarray:
     if len(places) <= MOST_POINTS:
         return places
-    return places[np.linspace(0, len(places) - 1, MOST_POINTS).astype(int)]
+    chosen: np.ndarray = places[np.linspace(0, len(places) - 1, MOST_POINTS).astype(int)]
+    return chosen
 
 
 def _label(axes: Axes, ticks: Sequence[Sequence[tuple[float, str]]]) -> None:

@@ -144,7 +144,7 @@ def _line(route: Route) -> tuple[np.ndarray, np.ndarray]:
 
 def _table(context: Context, found: Sequence[Optimum]) -> Table:
     columns = ["family", "route", "exponent", "low", "high", "data_exponent", "budget", "size", "ratio", "remarks"]
-    rows = []
+    rows: list[dict[str, object]] = []
     for one in found:
         if not one.routes:
             rows.append({"family": one.family, "route": "none", "remarks": one.reason})

@@ -53,7 +53,8 @@ def answer(context: Context, found: Sequence[Influence]) -> Markup:
 
 def _agreement(context: Context, found: Sequence[Influence], first: dict[str, Influence | None]) -> Markup:
     """For how many of the families with a winner fANOVA and PED-ANOVA put the same one first."""
-    alike, other = [], []
+    alike: list[str] = []
+    other: list[str] = []
     for family, winner in first.items():
         if winner is not None:
             mine = [one for one in found if one.family == family]
