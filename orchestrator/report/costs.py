@@ -16,8 +16,8 @@ from orchestrator.report.frames import Frames
 
 # In the order in which they are shown: use → what a reader calls it.
 USES: Mapping[str, str] = {
-    "searched": "search, to the end",
-    "stopped": "search, stopped early",
+    "searched": "search to the end",
+    "stopped": "search stopped early",
     "finalists": "finalists",
     "former": "finalists since surpassed",
     "diverged": "diverged",

@@ -84,10 +84,10 @@ def points(frames: Frames) -> pd.DataFrame:
                 _point(frames, cell, name, optimizer, mine) for _, cell in mine.groupby("cell") if len(cell) >= BEST_OF
             ]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    places = {word: place for words in (frames.families, SIZES) for place, word in enumerate(words)}
+    places = {word: place for words in (NAMES, frames.families, SIZES) for place, word in enumerate(words)}
     return table.sort_values(
         ["hyperparameter", "family", "data_fraction", "size"],
-        key=lambda values: values.map(places) if values.name in ("family", "size") else values,
+        key=lambda values: values if values.name == "data_fraction" else values.map(places),
         ignore_index=True,
     )
 
@@ -155,7 +155,8 @@ def _fitted(rows: pd.DataFrame, name: str, varied: list[str]) -> tuple[Fit | Non
     if not varied:
         return None, "nothing was varied"
     if len(rows) < FEWEST[len(varied)]:
-        return None, f"{len(rows)} cells with {BEST_OF} trials or more to compare: {FEWEST[len(varied)]} are needed"
+        alike = " with the same optimizer" if rows["optimizer"].any() else ""
+        return None, f"{len(rows)} cells with {BEST_OF} trials or more{alike}: {FEWEST[len(varied)]} are needed"
     if rows["best"].nunique() == 1:
         return None, "the same value is best in every cell"
     columns = {AXES[axis]: rows[axis].to_numpy(float) for axis in varied}

@@ -22,7 +22,7 @@ def table(random: np.random.Generator, noise: float, powers: tuple[float, float]
     size, rows = (values.ravel() for values in np.meshgrid([1e3, 1e4, 1e5], [250.0, 1000.0, 4000.0]))
     best = 0.01 * (size / 1e4) ** powers[0] * (rows / 1e3) ** powers[1] * np.exp(noise * random.normal(size=9))
     return pd.DataFrame({"hyperparameter": "learning_rate", "family": "mlp", "params": size, "train_samples": rows,
-                         "best": best, "cell": [f"c{place}" for place in range(9)]})  # fmt: skip
+                         "best": best, "cell": [f"c{place}" for place in range(9)], "optimizer": ""})  # fmt: skip
 
 
 def by_axis(rows: pd.DataFrame) -> dict[str, tuned.Trend]:

@@ -106,7 +106,8 @@ def _figure(context: Context, ended: pd.DataFrame, found: Sequence[Danger]) -> F
             with theme.style(f"{name}-{family}"):
                 panels.append(_map(context, family, rows, names))
             said.append(f"{family}: {int(rows['wild'].sum())} of {len(rows)} diverged, by {names[0]} and {names[1]}")
-    lacking = "" if panels else "No trial of the search diverged, or fewer than two settings were varied."
+    none = "No trial of the search diverged." if not ended["wild"].any() else "Fewer than two settings were varied."
+    lacking = "" if panels else none
     alt = f"Maps of the search space with the trials that diverged. {'; '.join(said)}."
     return Figure(name, alt, caption, panels, lacking=lacking)
 

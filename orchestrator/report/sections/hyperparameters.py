@@ -133,18 +133,21 @@ def _figure(context: Context, table: pd.DataFrame, trends: Sequence[Trend]) -> F
 def _panel(context: Context, table: pd.DataFrame, axis: str, trends: Sequence[Trend]) -> str:
     drawing, axes = theme.panel(right=82, left=52)
     theme.log_axis(axes, "x", table[axis].to_numpy(float))
+    span = float(table[axis].max() / table[axis].min())
     theme.log_axis(axes, "y", np.concatenate([table["low"], table["high"]]).astype(float), wording.setting)
     ends = []
-    for trend in trends:
+    for place, trend in enumerate(trends):
         colour = context.dress.colour(trend.family)
         mine = table[table["family"] == trend.family]
+        # Amounts of data are the same for all families: whiskers side by side.
+        aside = span ** (0.02 * (place - (len(trends) - 1) / 2)) if axis == "train_samples" else 1.0
         held = "data_fraction" if axis == "params" else "params"
         chosen = mine[mine[held] == mine[held].max()].sort_values(axis)
-        _dots(context, axes, axis, mine[~mine["cell"].isin(chosen["cell"])], 0.3)
-        _dots(context, axes, axis, chosen, 1.0)
+        _dots(context, axes, (axis, aside), mine[~mine["cell"].isin(chosen["cell"])], 0.3)
+        _dots(context, axes, (axis, aside), chosen, 1.0)
         if chosen.empty:
             continue
-        axes.plot(chosen[axis], chosen["best"], color=colour, linewidth=0.9, alpha=0.8)
+        axes.plot(chosen[axis] * aside, chosen["best"], color=colour, linewidth=0.9, alpha=0.8)
         if trend.told:
             axes.plot(*_line(trend, chosen), color=colour, linewidth=2.4, alpha=0.9)
         last = chosen.iloc[-1]
@@ -164,15 +167,17 @@ def _line(trend: Trend, chosen: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return along, trend.fitted.value({symbol: columns[symbol] for symbol in trend.fitted.points.columns})
 
 
-def _dots(context: Context, axes: Axes, axis: str, rows: pd.DataFrame, alpha: float) -> None:
+def _dots(context: Context, axes: Axes, along: tuple[str, float], rows: pd.DataFrame, alpha: float) -> None:
+    """Points with whiskers along an axis, moved by a factor."""
     if rows.empty:
         return
     family = str(rows["family"].iloc[0])
     colour = context.dress.colour(family)
+    x = rows[along[0]] * along[1]
     reach = np.stack([rows["best"] - rows["low"], rows["high"] - rows["best"]]).astype(float)
-    axes.errorbar(rows[axis], rows["best"], yerr=np.maximum(reach, 0), fmt="none", ecolor=colour, elinewidth=1.1,
+    axes.errorbar(x, rows["best"], yerr=np.maximum(reach, 0), fmt="none", ecolor=colour, elinewidth=1.1,
                   alpha=alpha * 0.7)  # fmt: skip
-    axes.scatter(rows[axis], rows["best"], s=26, color=colour, marker=context.dress.marker(family), linewidths=0,
+    axes.scatter(x, rows["best"], s=26, color=colour, marker=context.dress.marker(family), linewidths=0,
                  alpha=alpha, zorder=3)  # fmt: skip
 
 

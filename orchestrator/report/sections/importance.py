@@ -58,7 +58,9 @@ def _agreement(context: Context, found: Sequence[Influence], first: dict[str, In
     for family, winner in first.items():
         if winner is not None:
             mine = [one for one in found if one.family == family]
-            tops = {_top(mine, "fanova"), _top(mine, "ped_anova")} - {None}
+            # fANOVA has no word on what does not apply to all trials.
+            asked = ("ped_anova",) if winner.fanova is None else ("fanova", "ped_anova")
+            tops = {_top(mine, measure) for measure in asked} - {None}
             (alike if tops == {winner.hyperparameter} else other).append(family)
     if not other:
         return Markup(" Two other measures, fANOVA and PED-ANOVA, say the same.")
