@@ -61,7 +61,8 @@ def test_nodes_join_and_die_and_the_sweep_ends_whole(tmp_path: Path) -> None:
     assert len({event.key for event in events}) == len(events)
     lost = [event for event in events if event.kind == "lost"]
     assert {event.trial for event in lost} == {of_first} and all(event.content["by_node"] for event in lost)
-    assert len({event.content["worker"] for event in events if event.kind == "started"}) >= 4, "the last node was used"
+    before = set(running(two).values())
+    assert {event.content["worker"] for event in events if event.kind == "started"} > before, "the last node was used"
     assert len(list((run_dir / "models").glob("*.pt"))) == 2, "brought from the shared folder"
     assert len(list((tmp_path / "shared").glob("small-*/models/*.pt"))) == 2
     assert not list((tmp_path / "shared").glob("small-*/checkpoints/*")), "what is over keeps no checkpoint"
