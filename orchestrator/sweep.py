@@ -130,7 +130,7 @@ def _facts(planned: Plan) -> dict[str, Any]:
 
 
 def _nothing_to_do(planned: Plan, run_dir: Path, say: Console) -> str:
-    _write_plan(run_dir)
+    _write_plan(run_dir, history.of(run_dir))
     _catch_up(_start_mirror(planned, run_dir), run_dir, say)
     return FINISHED
 
@@ -161,7 +161,7 @@ def _session(
         cluster.shutdown()  # last, so that the mirror writes meanwhile
     if state == FINISHED:
         places.forget_all(storage)
-        _write_plan(run_dir)
+        _write_plan(run_dir, engine.history)
         _catch_up(copying, run_dir, say)
     return state
 
@@ -274,9 +274,9 @@ def _first_change(before: dict[str, Any], now: dict[str, Any]) -> str:
     return "the data"
 
 
-def _write_plan(run_dir: Path) -> None:
+def _write_plan(run_dir: Path, past: history.History) -> None:
     """What was run, without what came out: the same on every machine, so that DVC can lock it."""
-    planned = history.of(run_dir).plan
+    planned = past.plan
     content = {key: planned[key] for key in ("name", "fingerprint", "spec", "spaces", "direction", "cells", "code")}
     content["data"] = planned["card"]["fingerprint"]
     aside = run_dir / "plan.json.new"
