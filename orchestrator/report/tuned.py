@@ -7,6 +7,8 @@ value is the geometric mean of its best few trials, for that of the single best 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -73,6 +75,7 @@ def points(frames: Frames) -> pd.DataFrame:
     """
     trials = influence.ranked(frames)
     trials = trials[np.isfinite(trials["goodness"])]
+    samples = frames.cells.set_index("cell")["train_samples"].astype(float).to_dict()
     rows = []
     for name in (name for name in NAMES if name in frames.hyperparameters):
         for family in frames.families:
@@ -80,9 +83,8 @@ def points(frames: Frames) -> pd.DataFrame:
             optimizer = _usual_optimizer(mine)
             if optimizer:
                 mine = mine[mine["config.optimizer"] == optimizer]
-            rows += [
-                _point(frames, cell, name, optimizer, mine) for _, cell in mine.groupby("cell") if len(cell) >= BEST_OF
-            ]
+            parts = [cell for _, cell in mine.groupby("cell") if len(cell) >= BEST_OF]
+            rows += [_point(samples, cell, name, optimizer, mine[f"config.{name}"]) for cell in parts]
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     places = {word: place for words in (NAMES, frames.families, SIZES) for place, word in enumerate(words)}
     return table.sort_values(
@@ -100,19 +102,20 @@ def _usual_optimizer(mine: pd.DataFrame) -> str:
     return str(min(counts[counts == counts.max()].index))
 
 
-def _point(frames: Frames, cell: pd.DataFrame, name: str, optimizer: str, mine: pd.DataFrame) -> dict[str, object]:
+def _point(
+    samples: Mapping[str, float], cell: pd.DataFrame, name: str, optimizer: str, tried_in_all: pd.Series
+) -> dict[str, object]:
     best = cell.sort_values(["rank", "trial"], ascending=[False, True]).head(BEST_OF)
     values = best[f"config.{name}"].to_numpy(float)
-    tried = np.log(mine[f"config.{name}"].to_numpy(float))
+    tried = np.log(tried_in_all.to_numpy(float))
     middle = float(np.log(values).mean())
     place = (middle - tried.min()) / (np.ptp(tried) or 1.0)
     first = cell.iloc[0]
-    samples = frames.cells.set_index("cell")["train_samples"]
     return {
         **{key: first[key] for key in ("family", "cell", "size", "data_fraction", "params")},
         "hyperparameter": name,
         "optimizer": optimizer,
-        "train_samples": float(samples[first["cell"]]),
+        "train_samples": samples[first["cell"]],
         "best": float(np.exp(middle)),
         "low": float(values.min()),
         "high": float(values.max()),
@@ -175,7 +178,9 @@ def _in_words(reason: str) -> str:
     words = {"a is": "the trend with parameters is", "b is": "the trend with data is", "alpha is": "the trend is"}
     start = next((symbol for symbol in words if reason.startswith(symbol)), "")
     reason = words[start] + reason.removeprefix(start) if start else reason
-    return reason.replace("widen the range of its variable", "more cells or trials, or a wider range, would tell")
+    return re.sub(
+        r"uncertain by .*", "too uncertain to print; more cells or trials, or a wider range, would tell", reason
+    )
 
 
 def _power(trend: Trend, level: float) -> Estimate:

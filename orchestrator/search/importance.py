@@ -20,11 +20,11 @@ from optuna.importance import (
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 # Shallow trees: grown to single trials, as by default, they explain noise, and each split is walked in Python.
-TREES, DEPTH = 64, 6
+TREES, DEPTH = 16, 6
 # What PED-ANOVA holds to be the best: a tenth, but no fewer than its authors advise.
 BEST, FEWEST_BEST = 0.1, 5
 # Trials looked at, evenly spread over those there are: the time of fANOVA grows with them.
-MOST_TRIALS = 1000
+MOST_TRIALS = 300
 
 Column = Sequence[float | str | None]
 

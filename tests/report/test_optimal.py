@@ -82,3 +82,13 @@ def test_a_ladder_of_sizes_and_data_gets_an_answer_and_a_table(made_up: Made, re
     assert re.search(r"ten times the compute|Cannot tell how compute is best split\. mlp: \w+", answer(path))
     made = pd.read_csv(path.parent / "demo" / "tables" / "compute-optimal.csv")
     assert set(made["family"]) == {"mlp"}
+
+
+def test_routes_that_disagree_settle_nothing(made_up: Made, recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few rows and ever larger networks: the envelope follows the sizes that were run, not the best ones."""
+    grid = {"sizes": ("xs", "s", "m", "l", "xl"), "fractions": (0.1, 0.2, 0.4, 1.0), "search": 3, "finals": 1}
+    path = made_up("sweeps: [demo]\nsections: [frontier]\n", recipe(families=("mlp",), accidents=False, **grid))
+    monkeypatch.setattr("orchestrator.report.ladder.points", lambda _: table().assign(
+        train_samples=table()["train_samples"] / 1e3, trials=[()] * 30))  # fmt: skip
+    said = answer(path)
+    assert said.startswith("Not settled: the routes disagree for mlp") and "joint fit" in said

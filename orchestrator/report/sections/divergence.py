@@ -17,6 +17,7 @@ from orchestrator.report.pieces import Column, Context, Figure, Row, Section, Ta
 from orchestrator.report.sections import coordinates
 
 MOST_POINTS, TILES, FEWEST_IN_A_TILE = 200, 6, 3
+MOST_SAID = 4
 # What is shown of families for which nothing stands out: a matter of one or two numbers, as a rule.
 USUAL = ("learning_rate", "batch_size")
 CAUSES = {
@@ -56,7 +57,8 @@ def _answer(context: Context, ended: pd.DataFrame, found: Sequence[Danger]) -> M
         if danger:
             said.append(_said(context, danger))
     if said:
-        text += Markup(" Most dangerous: {}.").format(Markup("; ").join(said))
+        more = f"; {len(said) - MOST_SAID} more families are in the table" if len(said) > MOST_SAID else ""
+        text += Markup(" Most dangerous: {}{}.").format(Markup("; ").join(said[:MOST_SAID]), more)
     known = {one.family for one in found}
     rest = [family for family in known if not any(one.stands_out for one in found if one.family == family)]
     broken = set(ended.loc[ended["wild"], "family"])

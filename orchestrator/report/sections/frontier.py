@@ -47,17 +47,23 @@ def _too_small(context: Context) -> Markup:
 
 
 def _answer(context: Context, found: Sequence[Optimum]) -> Markup:
-    told = [one for one in found if one.main]
-    text = Markup(" ").join(_said(context, one) for one in told)
-    silent = [one for one in found if not one.main]
-    if not silent:
-        return text
-    reasons = Markup("; ").join(
-        Markup("{}: {}").format(family_mark(context, one.family), _reason(one)) for one in silent[:3]
-    )
-    more = Markup("") if len(silent) <= 3 else Markup(" (and {} more)").format(len(silent) - 3)
-    lead = Markup(" For the others: ") if told else Markup("Cannot tell how compute is best split. ")
-    return text + lead + reasons + more + "."
+    settled = [one for one in found if one.main and (one.agree or one.ratio is None)]
+    parts = [_said(context, one) for one in settled]
+    if open_ones := [one for one in found if one.main and one not in settled]:
+        listed = Markup("; ").join(_disagreement(context, one) for one in open_ones)
+        parts.append(
+            Markup(
+                "Not settled, for the routes to the answer disagree, for {}. Larger sizes or more data would tell."
+            ).format(listed)
+        )
+    if silent := [one for one in found if not one.main]:
+        reasons = Markup("; ").join(
+            Markup("{}: {}").format(family_mark(context, one.family), _reason(one)) for one in silent[:3]
+        )
+        more = Markup("") if len(silent) <= 3 else Markup(" (and {} more)").format(len(silent) - 3)
+        lead = Markup("For the others: ") if parts else Markup("Cannot tell how compute is best split. ")
+        parts.append(lead + reasons + more + ".")
+    return Markup(" ").join(parts)
 
 
 def _said(context: Context, one: Optimum) -> Markup:
@@ -66,14 +72,16 @@ def _said(context: Context, one: Optimum) -> Markup:
     interval = ""
     if route.low is not None and route.high is not None:
         interval = f" ({_factor(route.low)} to {_factor(route.high)})"
-    if one.ratio is None:
-        sure = "only one route could be taken, so nothing confirms it"
-    elif one.agree:
-        sure = f"{len(one.taken)} routes agree"
-    else:
-        sure = f"but the routes disagree, {wording.number(one.ratio, 2)} times in size at ten times the compute"
+    sure = "only one route could be taken, so nothing confirms it" if one.ratio is None else "the routes agree"
     return Markup("For {}, ten times the compute is best spent on a network {} times as large{}; {}.").format(
         family_mark(context, one.family), _factor(route.exponent), interval, sure
+    )
+
+
+def _disagreement(context: Context, one: Optimum) -> Markup:
+    sizes = [f"{NAMES[route.name]} {_factor(route.exponent)}" for route in one.taken if route.exponent is not None]
+    return Markup("{} (for ten times the compute a network so many times as large: {})").format(
+        family_mark(context, one.family), wording.listing(sizes)
     )
 
 
@@ -87,7 +95,13 @@ def _reason(one: Optimum) -> str:
 
 def _plain(warning: str) -> str:
     """A warning of the fit in words of this page."""
-    words = {"N takes": "parameters take", "D takes": "training rows take", "unidentified: ": "not identified: "}
+    words = {
+        "N takes": "parameters take",
+        "D takes": "training rows take",
+        "unidentified: ": "not identified: ",
+        "budgets with at least four sizes: three are": "amounts of compute at which four sizes ran: three are",
+        "; repeat it over resampled runs before trusting a digit": "",
+    }
     for old, new in words.items():
         warning = warning.replace(old, new)
     return warning
