@@ -51,11 +51,8 @@ def _answer(context: Context, found: Sequence[Optimum]) -> Markup:
     parts = [_said(context, one) for one in settled]
     if open_ones := [one for one in found if one.main and one not in settled]:
         listed = Markup("; ").join(_disagreement(context, one) for one in open_ones)
-        parts.append(
-            Markup(
-                "Not settled, for the routes to the answer disagree, for {}. Larger sizes or more data would tell."
-            ).format(listed)
-        )
+        told = Markup("Not settled: the routes disagree for {}. Larger sizes or more data would tell.").format(listed)
+        parts.append(told)
     if silent := [one for one in found if not one.main]:
         reasons = Markup("; ").join(
             Markup("{}: {}").format(family_mark(context, one.family), _reason(one)) for one in silent[:3]
