@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.errors import UserError
 from orchestrator.tokens import Tokens
 
-TASKS = ("classification", "regression", "language_modelling", "transduction", "generation")
+TASKS = ("classification", "regression", "segmentation", "language_modelling", "transduction", "generation")
 SPLITS = ("train", "validation", "test")
 FILE = "card.json"
 
@@ -31,6 +31,8 @@ class Card:
     `tokens.SPECIAL`. `padded` says that samples are of different length and filled up at the end: with the id 0, or
     with steps of NaN in the arrays, which `load` makes zeros. For language_modelling the targets are the inputs one
     token on; for transduction they are between <begin> and <end>, padded to the inputs' length + 2.
+
+    For segmentation the targets are images of classes, [height, width] each, of which 0 is the background.
 
     For generation there are no targets, `outputs` counts the values of a sample, and `normalization` only divides: the
     training rows fill [0, 1].

@@ -11,10 +11,11 @@ class File:
     """One file as its publisher serves it, `bytes` 0 where not known.
 
     `url` "sklearn:NAME" is the function `sklearn.datasets.NAME`, whose sha256 is taken over the arrays that
-    it returns. An empty url is a file of the user's own, an empty sha256 that of its bytes when it is
-    prepared. `members` is for archives that are packed anew for each download: a suffix such as ".wav", and the
-    sha256 is that of the list of these members' own (see `download.digest`). `shared_with` names the data set whose
-    file this is, where one copy serves two.
+    it returns. "mirror:NAME" is a file made from NAME that no public address serves: who has it puts it into the
+    mirror. An empty url is a file of the user's own, an empty sha256 that of its bytes when it is prepared.
+    `members` is for archives that are packed anew for each download: a suffix such as ".wav", and the sha256 is that
+    of the list of these members' own (see `download.digest`). `shared_with` names the data set whose file this is,
+    where one copy serves two.
     """
 
     name: str
@@ -166,6 +167,25 @@ _DATASETS = (
             "Ankle boot",
         ),
         validation=5_000,  # of the official 60,000 for training; the official 10,000 are the test split
+    ),
+    Dataset(
+        name="nuclei",
+        task="segmentation",
+        reader="tiles",
+        files=(
+            # Tiles of 128×128 of the stage-1 training images of BBBC038.
+            File(
+                "nuclei128.npz",
+                "mirror:BBBC038",
+                "e15e05b860302fcc4961464e5d523620b6d6633b50d066aa2bdf4d36b0ee0db5",
+                14_394_531,
+            ),
+        ),
+        licence="CC0 (2018 Data Science Bowl, BBBC038)",
+        inputs="X",
+        target=("mask",),
+        axes="nhwc",
+        classes=("background", "nucleus"),
     ),
     Dataset(
         name="magic_gamma",

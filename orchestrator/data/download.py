@@ -118,6 +118,12 @@ def _bring(dataset: Dataset, file: File, path: Path, progress: Progress) -> None
         shutil.copyfile(copy, part)
         progress(file.name, part.stat().st_size, file.bytes)
         _verify(file, part, str(copy))
+    elif file.url.startswith("mirror:"):
+        made_from = file.url.partition(":")[2]
+        raise UserError(
+            f"{dataset.name}: no public address serves {file.name}, made from {made_from}; set {MIRROR} to a folder "
+            f"that has it as {dataset.name}/{file.name}, or put it at {path}"
+        )
     else:
         resumed = part.is_file() and part.stat().st_size > 0
         try:

@@ -11,7 +11,7 @@ from orchestrator.errors import UserError
 FORMATS = {".csv": "csv", ".csv.gz": "csv", ".tsv": "csv", ".parquet": "parquet", ".npz": "npz"}
 
 _TABLES = ("csv", "parquet")
-_TASKS = ("classification", "regression")  # what can be made of these formats
+_TASKS = ("classification", "regression", "segmentation")  # what can be made of these formats
 
 # Each key an entry may have, with the formats that it says something about.
 KEYS: dict[str, tuple[str, ...]] = {
@@ -194,6 +194,8 @@ def _check_together(dataset: Dataset, entry: Mapping[str, Any]) -> None:
         raise wrong("'train' (rows) goes with 'past' and 'ahead'; else training has what the other splits leave")
     elif not dataset.target and dataset.reader != "npz":
         raise wrong("the key 'target' is missing: the column to predict")
+    if dataset.task == "segmentation" and dataset.reader != "npz":
+        raise wrong("segmentation needs images and their masks, two arrays of an NPZ")
     if len(dataset.target) > 1 and (dataset.reader == "npz" or dataset.task == "classification"):
         raise wrong("'target' names several; only a regression on a table can have that")
     if set(dataset.target) & set(dataset.drop):

@@ -5,7 +5,8 @@ import hashlib
 import math
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,12 +107,24 @@ def read_npz(dataset: Dataset, paths: Mapping[str, Path]) -> Raw:
     return Raw(train.inputs, train.targets, test=_npz(dataset, path, dataset.test_inputs, dataset.test_target))
 
 
+def read_tiles(dataset: Dataset, paths: Mapping[str, Path]) -> Raw:
+    """Arrays of an NPZ by name, and beside them one called split, see `Raw`."""
+    path = paths[dataset.files[0].name]
+    raw = read_npz(dataset, paths)
+    return replace(raw, split=_arrays(path, ["split"])["split"])
+
+
 def _npz(dataset: Dataset, path: Path, inputs: str, target: str) -> Raw:
+    arrays = _arrays(path, filter(None, (inputs, target)))
+    return Raw(_oriented(dataset, path, arrays[inputs]), arrays.get(target))
+
+
+def _arrays(path: Path, names: Iterable[str]) -> dict[str, NDArray[Any]]:
     arrays = {}
     try:
         # allow_pickle=False: unpickling runs whatever code the file's author put there.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            for name in filter(None, (inputs, target)):
+            for name in names:
                 if name not in archive.files:
                     held = ", ".join(archive.files)
                     raise UserError(f"{path}: has no array '{name}'{nearest(name, archive.files)}; it has {held}")
@@ -123,7 +136,7 @@ def _npz(dataset: Dataset, path: Path, inputs: str, target: str) -> Raw:
                 "save plain arrays of numbers or text"
             ) from None
         raise UserError(f"{path}: a damaged or truncated NPZ file ({error})") from None
-    return Raw(_oriented(dataset, path, arrays[inputs]), arrays.get(target))
+    return arrays
 
 
 def _oriented(dataset: Dataset, path: Path, values: NDArray[Any]) -> NDArray[Any]:
@@ -223,6 +236,7 @@ READERS: dict[str, Callable[[Dataset, Mapping[str, Path]], Raw | Text]] = {
     "sklearn": read_sklearn,
     "idx": read_idx,
     "npz": read_npz,
+    "tiles": read_tiles,
     "csv": read_csv,
     "parquet": read_parquet,
     "texts": read_texts,

@@ -50,10 +50,12 @@ def _row(dataset: Dataset, root: Path) -> Row:
 
 
 def _source(dataset: Dataset) -> str:
-    """scikit-learn, the host, or the user's file."""
+    """scikit-learn, the host, the mirror, or the user's file."""
     file = dataset.files[0]
     if file.url.startswith("sklearn:"):
         return "scikit-learn"
+    if file.url.startswith("mirror:"):
+        return "the mirror"
     if file.url:
         return file.url.split("/")[2]
     return str(dataset.own[file.name])

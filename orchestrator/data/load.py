@@ -19,6 +19,7 @@ BLOCK = 1 << 22  # values normalized at a time, so that float64 arrays need no s
 class Split:
     """`inputs` [n, *input_shape] float32; `targets` [n] int64 of classes, else [n, outputs] standardized float32.
 
+    Segmentation has targets [n, height, width] uint8 of classes.
     Generation has inputs in [0, 1] and targets [n, 0].
     Text has inputs [n, time] int64, and targets [n, time] int64 in language_modelling, [n, time + 2] in transduction.
     Sequences of different length end in padding: tokens of id 0, or steps [features] of zeros.
@@ -94,6 +95,9 @@ def _read_rows(folder: Path, card: Card, split: str, rows: int, device: torch.de
     elif card.vocabulary and not card.classes:
         length = card.input_shape[0] + (2 if card.target_vocabulary else 0)
         targets = _whole(_open(folder, f"{split}_targets", (size, length), "u")[:rows])
+    elif card.task == "segmentation":
+        masks = _open(folder, f"{split}_targets", (size, *card.input_shape[1:]), "u")[:rows]
+        targets = torch.from_numpy(np.array(masks))
     elif card.classes:
         targets = torch.from_numpy(np.array(_open(folder, f"{split}_targets", (size,), "i")[:rows]))
     else:

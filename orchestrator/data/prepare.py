@@ -18,7 +18,8 @@ from orchestrator.data.card import SPLITS, Card
 from orchestrator.data.catalog import Dataset
 from orchestrator.data.download import Progress, fetch, source_hashes
 from orchestrator.data.formats import READERS
-from orchestrator.data.raw import Text
+from orchestrator.data.masks import arrange_masks
+from orchestrator.data.raw import Raw, Text
 from orchestrator.data.text import arrange_text
 from orchestrator.errors import UserError
 
@@ -44,7 +45,7 @@ def prepare(dataset: Dataset, root: Path, progress: Progress | None = None) -> P
     with _writable(Path(root)):
         paths = fetch(dataset, Path(root) / "raw" / dataset.name, progress)
     raw = READERS[dataset.reader](dataset, paths)
-    made = arrange_text(dataset, raw) if isinstance(raw, Text) else arrange(dataset, raw)
+    made = _arranged(dataset, raw)
     card = Card(
         name=dataset.name,
         task=dataset.task,
@@ -67,6 +68,12 @@ def prepare(dataset: Dataset, root: Path, progress: Progress | None = None) -> P
     with _writable(Path(root)):
         _write(folder, made, card)
     return folder
+
+
+def _arranged(dataset: Dataset, raw: Raw | Text) -> Prepared:
+    if isinstance(raw, Text):
+        return arrange_text(dataset, raw)
+    return arrange_masks(dataset, raw) if dataset.task == "segmentation" else arrange(dataset, raw)
 
 
 def is_current(folder: Path, source: Mapping[str, str], recipe: str) -> bool:

@@ -14,7 +14,8 @@ class Raw:
     """What a reader returns. `inputs` is an array [rows, ...], or named columns where some may be text.
     `targets` is [rows] or [rows, outputs], None for a forecasting set, whose columns are its targets.
     `test` is the test split where one is published. `lengths` [rows] says how many steps of each sequence
-    [time, features] are its own, where the rest is padding."""
+    [time, features] are its own, where the rest is padding. `split` [rows] is 1 for the rows of train, 2 for validation
+    and 3 for test, where all three are published."""
 
     inputs: NDArray[Any] | Columns
     targets: NDArray[Any] | None
@@ -23,6 +24,7 @@ class Raw:
     dropped_rows: int = 0
     test: "Raw | None" = None
     lengths: NDArray[Any] | None = None
+    split: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)

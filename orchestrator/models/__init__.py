@@ -27,6 +27,7 @@ from orchestrator.models import (
     rnn,
     seq2seq,
     transformer,
+    unet,
     vae,
     vgg,
     vit,
@@ -65,6 +66,7 @@ _STAGES: Mapping[str, tuple[int, ...]] = {
     "masked_language_modelling": Tokens(time=12, vocabulary=10),
 }
 _GENERATED: Mapping[str, tuple[int, ...]] = {"generation": (1, 8, 8)}
+_MASKED: Mapping[str, tuple[int, ...]] = {"segmentation": (1, 16, 16)}
 
 FAMILIES: Mapping[str, Family] = {
     "perceptron": Family(perceptron.Config, perceptron.build, perceptron.SIZES, _ANY, perceptron.PAPER),
@@ -76,6 +78,7 @@ FAMILIES: Mapping[str, Family] = {
     "inception": Family(inception.Config, inception.build, inception.SIZES, _IMAGES, inception.PAPER),
     "efficientnet": Family(efficientnet.Config, efficientnet.build, efficientnet.SIZES, _IMAGES, efficientnet.PAPER),
     "vit": Family(vit.Config, vit.build, vit.SIZES, _IMAGES, vit.PAPER),
+    "unet": Family(unet.Config, unet.build, unet.SIZES, _MASKED, unet.PAPER),
     "rnn": Family(rnn.Config, rnn.build, rnn.SIZES, _SEQUENCES, rnn.PAPER),
     "lstm": Family(lstm.Config, lstm.build, lstm.SIZES, _SEQUENCES, lstm.PAPER),
     "gru": Family(gru.Config, gru.build, gru.SIZES, _SEQUENCES, gru.PAPER),

@@ -12,6 +12,7 @@ from orchestrator.tasks.generation import Generation
 from orchestrator.tasks.language_modelling import LanguageModelling
 from orchestrator.tasks.masked_language_modelling import MaskedLanguageModelling
 from orchestrator.tasks.regression import Regression
+from orchestrator.tasks.segmentation import Segmentation
 from orchestrator.tasks.task import Direction, Split, Task
 from orchestrator.tasks.transduction import Transduction
 
@@ -19,6 +20,7 @@ from orchestrator.tasks.transduction import Transduction
 TASKS: Mapping[str, type[Task]] = {
     "classification": Classification,
     "regression": Regression,
+    "segmentation": Segmentation,
     "language_modelling": LanguageModelling,
     "masked_language_modelling": MaskedLanguageModelling,
     "transduction": Transduction,

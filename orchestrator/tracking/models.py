@@ -93,7 +93,10 @@ def _write(folder: Path, model_id: str, run_id: str, network: Network, weights: 
     float32, shape = np.dtype(np.float32), network.card["input_shape"]
     tokens = bool(network.card.get("vocabulary"))
     rows = TensorSpec(np.dtype(np.int64), (-1, shape[0])) if tokens else TensorSpec(float32, (-1, *shape))
-    signature = ModelSignature(Schema([rows]), Schema([TensorSpec(float32, (-1, network.card["outputs"]))]))
+    # Of an image with a class for every pixel the outputs are as large as it is.
+    places = shape[1:] if network.card["task"] == "segmentation" else ()
+    given = TensorSpec(float32, (-1, network.card["outputs"], *places))
+    signature = ModelSignature(Schema([rows]), Schema([given]))
     model = Model(run_id=run_id, model_id=model_id, signature=signature)
     pyfunc.add_to_model(model, __name__, data="data", python_env="python_env.yaml")
     model.save(str(folder / "MLmodel"))

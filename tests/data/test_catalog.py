@@ -19,7 +19,7 @@ def test_an_entry_is_complete(dataset):
     assert CATALOG[dataset.name] is dataset
     assert dataset.task in TASKS and dataset.reader in READERS and dataset.licence
     for file in dataset.files:
-        assert file.url.startswith(("https://", "sklearn:"))
+        assert file.url.startswith(("https://", "sklearn:", "mirror:"))
         # An archive that is packed anew for each download has no length that could be known.
         assert len(bytes.fromhex(file.sha256)) == 32 and (file.bytes > 0 or file.members)
 
@@ -65,6 +65,7 @@ def test_the_bytes_of_a_shipped_set_are_the_same_everywhere(tmp_path):
 def test_a_published_set_is_prepared_from_a_real_mirror(tmp_path, name, real_mirror):
     expected = {
         "fashion_mnist": ((1, 28, 28), 10, (55_000, 5_000, 10_000)),
+        "nuclei": ((3, 128, 128), 2, (1_018, 123, 133)),
         "magic_gamma": ((10,), 2, (14_000, 1_000, 4_020)),
         "etth1": ((96, 7), 96 * 7, (8_449, 2_785, 2_785)),
         "fsdd": ((64, 32), 10, (2_400, 300, 300)),

@@ -26,11 +26,13 @@ IN_EVERY_SPACE = ("learning_rate", "batch_size", "dropout", "weight_decay", "opt
 OUTPUTS = {
     "classification": 10,
     "regression": 3,
+    "segmentation": 3,
     "language_modelling": 10,
     "masked_language_modelling": 10,
     "transduction": 10,
     "generation": 64,
 }
+AT_EVERY_PLACE = ("segmentation",)  # outputs for each place of the targets, not one for the row
 PAIRS = [(family, task) for family in FAMILIES for task in FAMILIES[family].tasks]
 pairs = pytest.mark.parametrize(("family", "task"), PAIRS)
 families = pytest.mark.parametrize("family", FAMILIES)
@@ -115,9 +117,9 @@ def test_parameters_at_least_double_from_size_to_size(family: str) -> None:
 @pytest.mark.parametrize("size", records.SIZES)
 def test_gives_one_row_of_outputs_for_each_row_of_inputs(family: str, task: str, size: str) -> None:
     settings = split_config(family, size, task, {})
-    inputs, _ = batch(settings, task, rows=5)
+    inputs, targets = batch(settings, task, rows=5)
     outputs = build(settings, task)(inputs)
-    assert outputs.shape == (5, OUTPUTS[task])
+    assert outputs.shape == (5, OUTPUTS[task], *(targets.shape[1:] if task in AT_EVERY_PLACE else ()))
     assert outputs.isfinite().all()
 
 

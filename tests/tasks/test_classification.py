@@ -90,6 +90,7 @@ def test_every_task_returns_the_metrics_it_declares() -> None:
     text: tuple[nn.Module, tuple[int, ...], int] = (Speaker(), Tokens(4, 12), 12)
     others = {"language_modelling": text, "masked_language_modelling": text, "transduction": text}
     others["generation"] = (Guesser(), (3,), 3)
+    others["segmentation"] = (Echo(), (3, 4, 4), 3)
     for name, task in TASKS.items():
         model, shape, outputs = others.get(name, (Echo(), (3,), 3))
         inputs, targets = task().example(20, shape, outputs)
