@@ -142,7 +142,8 @@ def forecast(plan: Plan, seconds_a_sample: Mapping[tuple[str, str], float] | Non
     flops = math.fsum(cell.flops * cell.train_samples for cell in plan.cells)  # of an epoch in every cell
     seconds = None
     if None not in timings:
-        seconds = math.fsum((s or 0) * c.train_samples for s, c in zip(timings, plan.cells, strict=True))
+        timed = [_timed(plan.card, cell.train_samples) for cell in plan.cells]
+        seconds = math.fsum((s or 0) * rows for s, rows in zip(timings, timed, strict=True))
     finals = sweep.finalists * sweep.max_epochs
     trials = float(sweep.trials)
     for name, limit in sweep.budget.limits().items():
@@ -190,7 +191,7 @@ def probe(plan: Plan) -> dict[tuple[str, str], float]:
             with contextlib.suppress(Diverged, OutOfMemory):
                 # The second epoch is what stays: the first also warms up.
                 for row in fit(job, small, device):
-                    timings[family, size] = row["seconds"] / len(few.inputs)
+                    timings[family, size] = row["seconds"] / _timed(plan.card, len(few.inputs))
     finally:
         torch.set_num_threads(threads)
     return timings
@@ -243,6 +244,11 @@ def _rows(card: Card, fraction: float) -> int:
     return int(card.sizes["train"] * fraction + 0.5)
 
 
+def _timed(card: Card, rows: int) -> int:
+    """Rows that an epoch's time is for: of one graph all, however few are told, as it is gone through as a whole."""
+    return card.sizes["train"] if card.task == "node_classification" else rows
+
+
 def _fits_the_grid(document: Document, sweep: Sweep, spaces: Mapping[str, Space]) -> None:
     """Refuse more trials than a family's grid has points; with fewer, the sweep tries that many of them."""
     for family, one in spaces.items():
@@ -278,7 +284,10 @@ def _pays(document: Document, sweep: Sweep, cells: Sequence[Cell]) -> None:
 
 def _cell(family: str, size: str, fraction: float, card: Card) -> Cell:
     described = parameters.describe(family, size, card.input_shape, card.outputs, task=card.task)
-    return Cell(family, size, fraction, described.params, described.flops_per_sample, _rows(card, fraction))
+    rows = _rows(card, fraction)
+    # Each of the nodes that are told has its share of the graph's cost.
+    share = rows if card.task == "node_classification" else 1
+    return Cell(family, size, fraction, described.params, -(-described.flops_per_sample // share), rows)
 
 
 def _space(pipeline: Document, sweep: Sweep, family: str, task: str) -> Space:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # What the numbers of a sweep depend on, beside its specification, spaces and data.
 CODE = (
     *("data", "models", "search", "tasks", "training"),
-    *("budget.py", "cell_search.py", "engine.py", "history.py", "records.py", "space.py", "tokens.py"),
+    *("budget.py", "cell_search.py", "engine.py", "graphs.py", "history.py", "records.py", "space.py", "tokens.py"),
     *("transfer.py", "ray/trainable.py"),
 )
 

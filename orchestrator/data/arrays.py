@@ -34,6 +34,7 @@ class Prepared:
     vocabulary: tuple[str, ...] = ()
     target_vocabulary: tuple[str, ...] = ()
     padded: bool = False
+    graphs: bool = False
 
 
 def arrange(dataset: Dataset, raw: Raw) -> Prepared:

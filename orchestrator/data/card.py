@@ -2,14 +2,24 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import UserError
+from orchestrator.graphs import Graphs
 from orchestrator.tokens import Tokens
 
-TASKS = ("classification", "regression", "segmentation", "language_modelling", "transduction", "generation")
+TASKS = (
+    "classification",
+    "regression",
+    "segmentation",
+    "multilabel",
+    "node_classification",
+    "language_modelling",
+    "transduction",
+    "generation",
+)
 SPLITS = ("train", "validation", "test")
 FILE = "card.json"
 
@@ -34,6 +44,10 @@ class Card:
 
     For segmentation the targets are images of classes, [height, width] each, of which 0 is the background.
 
+    `graphs`: samples are graphs, with `input_shape` a `graphs.Graphs` and arrays [n, nodes, codes + neighbours];
+    `features` names the ids from 1 on. For multilabel the targets are 1, 0 or NaN, not known, and `classes` names them.
+    For node_classification there is one graph, which all splits share; `sizes` counts the nodes whose class is told.
+
     For generation there are no targets, `outputs` counts the values of a sample, and `normalization` only divides: the
     training rows fill [0, 1].
     """
@@ -55,6 +69,7 @@ class Card:
     vocabulary: tuple[str, ...] = ()
     target_vocabulary: tuple[str, ...] = ()
     padded: bool = False
+    graphs: bool = False
 
     def unlabelled(self) -> "Card":
         """The same texts to be learnt from without their targets; UserError where there is no text."""
@@ -84,12 +99,14 @@ class Card:
         except ValueError as error:
             raise UserError(f"{path}: not a card, {error}; delete the folder and prepare it again") from None
         known = {field.name for field in fields(cls)}
-        required = known - {"features", "window", "dropped_rows", "recipe", "vocabulary", "target_vocabulary", "padded"}
+        required = {field.name for field in fields(cls) if field.default is MISSING}
         if not isinstance(values, dict) or set(values) - known or required - set(values):
             raise UserError(f"{path}: not a card of this version; delete the folder and prepare it again")
         for key in ("input_shape", "classes", "features", "window", "vocabulary", "target_vocabulary"):
             if values.get(key) is not None:
                 values[key] = tuple(values[key])
+        if values.get("graphs"):
+            values["input_shape"] = Graphs(*values["input_shape"])
         if values.get("vocabulary"):
             values["input_shape"] = Tokens(*values["input_shape"])
         return cls(**values)

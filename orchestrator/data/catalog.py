@@ -89,9 +89,33 @@ _BANKING = (
     "57ec275d8078af65b7731c2a98be812d844a6d6b/banking_data/"
 )
 
+_DEEPCHEM = "https://raw.githubusercontent.com/deepchem/deepchem/fbe3b911a94a6eb8c84c1a9e7ac67a472c49ea80/datasets/"
+_DELANEY = "ESOL predicted log solubility in mols per litre"
+_TOX21 = (
+    *("NR-AR", "NR-AR-LBD", "NR-AhR", "NR-Aromatase", "NR-ER", "NR-ER-LBD", "NR-PPAR-gamma"),
+    *("SR-ARE", "SR-ATAD5", "SR-HSE", "SR-MMP", "SR-p53"),
+)
+
 
 def _file(folder: str, name: str, sha256: str, size: int) -> File:
     return File(name, folder + name, sha256, size)
+
+
+def _esol(name: str, reader: str, inputs: str = "", drop: tuple[str, ...] = (), shared: str = "") -> Dataset:
+    sha256 = "8c06a76f0c6487d29ab0f903e6a7a7139f189ab3c1178f159c8be8964602f189"
+    file = _file(_DEEPCHEM, "delaney-processed.csv", sha256, 96_699)
+    return Dataset(
+        name,
+        "regression",
+        reader,
+        (replace(file, shared_with=shared),),
+        "MIT repository (deepchem); data from Delaney 2004",
+        target=("measured log solubility in mols per litre",),
+        inputs=inputs,
+        drop=drop,
+        validation=0.1,
+        test=0.1,
+    )
 
 
 _DATASETS = (
@@ -204,6 +228,47 @@ _DATASETS = (
         target=("y",),
         validation=1_000,
         test=4_020,
+    ),
+    Dataset(
+        name="cora",
+        task="node_classification",
+        reader="citations",
+        files=(
+            File(
+                "gnn-benchmark-cora.npz",
+                "https://raw.githubusercontent.com/shchur/gnn-benchmark/"
+                "1e72912a0810cdf27ae54fd589a3b43358a2b161/data/npz/cora.npz",
+                "068e22d90c3849b4057dfb05851741428992af058efcd4e7ebb4186f3d581de2",
+                540_580,
+            ),
+        ),
+        licence="MIT repository; the citation data carries no explicit licence",
+        # 20 of each class, as in Planetoid's split (Yang et al., ICML 2016), whose nodes these files don't tell.
+        train=140,
+        validation=500,
+        test=1_000,
+    ),
+    _esol("esol", reader="molecules", inputs="smiles"),
+    # The same molecules by six numbers of each; Delaney's own forecast is none of them.
+    _esol("esol_descriptors", reader="csv", drop=("Compound ID", "smiles", _DELANEY), shared="esol"),
+    Dataset(
+        name="tox21",
+        task="multilabel",
+        reader="molecules",
+        files=(
+            _file(
+                _DEEPCHEM,
+                "tox21.csv.gz",
+                "48b34e4e59a2bae6f95734cd206c1869ab355f50a5e50bb7371a21f861d5e297",
+                125_310,
+            ),
+        ),
+        licence="MIT repository (deepchem); data from NIH, EPA and FDA",
+        inputs="smiles",
+        target=_TOX21,
+        classes=_TOX21,
+        validation=0.1,
+        test=0.1,
     ),
     Dataset(
         name="etth1",

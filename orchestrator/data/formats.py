@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from orchestrator.data.catalog import Dataset, nearest
 from orchestrator.data.corpora import read_characters, read_pronunciations, read_texts
-from orchestrator.data.raw import Raw, Text
+from orchestrator.data.molecules import read_molecules
+from orchestrator.data.raw import Raw, RawGraphs, Text
 from orchestrator.data.sound import read_spoken_digits
 from orchestrator.data.tables import raw_table
 from orchestrator.errors import UserError
@@ -155,6 +156,25 @@ def _oriented(dataset: Dataset, path: Path, values: NDArray[Any]) -> NDArray[Any
     return values[:, np.newaxis] if axes == "nhw" else values
 
 
+def read_citations(dataset: Dataset, paths: Mapping[str, Path]) -> RawGraphs:
+    """One graph as an NPZ of sparse matrices: who cites whom, which words each paper has, and its class.
+
+    The format of Shchur and others, "Pitfalls of graph neural network evaluation", 2018.
+    """
+    path = paths[dataset.files[0].name]
+    _expect(path, b"PK\x03\x04", "an NPZ file")
+    names = ("adj_indptr", "adj_indices", "attr_indptr", "attr_indices", "attr_shape", "labels", "class_names")
+    arrays = _arrays(path, names)
+    cited, words = (
+        [part.tolist() for part in np.split(arrays[f"{kind}_indices"], arrays[f"{kind}_indptr"][1:-1])]
+        for kind in ("adj", "attr")
+    )
+    links = [(paper, other) for paper, others in enumerate(cited) for other in others]
+    codes = [[word + 1 for word in said] for said in words]
+    classes = tuple(str(name) for name in arrays["class_names"])
+    return RawGraphs([codes], [links], int(arrays["attr_shape"][1]) + 1, arrays["labels"], classes=classes)
+
+
 def read_csv(dataset: Dataset, paths: Mapping[str, Path]) -> Raw:
     """A table with a header line; a second file is the test split. The first data line is row 1."""
     import pandas
@@ -232,7 +252,7 @@ def _expect(path: Path, signature: bytes | None, what: str) -> None:
     raise UserError(f"{path}: is not {what} but {is_what}; correct the file, or name its true format with `format`")
 
 
-READERS: dict[str, Callable[[Dataset, Mapping[str, Path]], Raw | Text]] = {
+READERS: dict[str, Callable[[Dataset, Mapping[str, Path]], Raw | RawGraphs | Text]] = {
     "sklearn": read_sklearn,
     "idx": read_idx,
     "npz": read_npz,
@@ -243,4 +263,6 @@ READERS: dict[str, Callable[[Dataset, Mapping[str, Path]], Raw | Text]] = {
     "characters": read_characters,
     "pronunciations": read_pronunciations,
     "spoken_digits": read_spoken_digits,
+    "molecules": read_molecules,
+    "citations": read_citations,
 }

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from orchestrator.data.card import Card
 from orchestrator.errors import UserError
+from orchestrator.graphs import Graphs
 
 BLOCK = 1 << 22  # values normalized at a time, so that float64 arrays need no second copy in memory
 
@@ -20,6 +21,8 @@ class Split:
     """`inputs` [n, *input_shape] float32; `targets` [n] int64 of classes, else [n, outputs] standardized float32.
 
     Segmentation has targets [n, height, width] uint8 of classes.
+    Graphs are inputs [n, nodes, codes + neighbours] int16; multilabel has NaN where a target is not known, and
+    node_classification one graph and targets [1, nodes] int64, -1 where a class is not told.
     Generation has inputs in [0, 1] and targets [n, 0].
     Text has inputs [n, time] int64, and targets [n, time] int64 in language_modelling, [n, time + 2] in transduction.
     Sequences of different length end in padding: tokens of id 0, or steps [features] of zeros.
@@ -59,7 +62,7 @@ def load(folder: Path, fraction: float = 1.0, device: torch.device | str = "cpu"
     folder = Path(folder)
     card = Card.read(folder)
     rows = _rows(card, fraction)
-    read = _read_windows if card.window else _read_rows
+    read = _read_windows if card.window else _read_graphs if card.graphs else _read_rows
     return Data(
         card,
         train=read(folder, card, "train", rows, device),
@@ -104,6 +107,22 @@ def _read_rows(folder: Path, card: Card, split: str, rows: int, device: torch.de
         numbers = _open(folder, f"{split}_targets", (size, card.outputs))[:rows]
         targets = _normalized(numbers, scaling["target_mean"], scaling["target_scale"])
     return Split(inputs.to(device), targets.to(device))
+
+
+def _read_graphs(folder: Path, card: Card, split: str, rows: int, device: torch.device | str) -> Split:
+    assert isinstance(card.input_shape, Graphs)
+    size, (nodes, codes, neighbours, *_) = card.sizes[split], card.input_shape
+    if card.task == "node_classification":
+        tables = _open(folder, "graph_inputs", (1, nodes, codes + neighbours), "i")
+        parts = (_open(folder, f"{split}_{part}", (size,), "i")[:rows] for part in ("nodes", "targets"))
+        places, labels = (torch.from_numpy(np.array(part)) for part in parts)
+        targets = torch.full((1, nodes), -1)
+        targets[0, places] = labels
+    else:
+        tables = _open(folder, f"{split}_inputs", (size, nodes, codes + neighbours), "i")[:rows]
+        numbers = _open(folder, f"{split}_targets", (size, card.outputs))[:rows]
+        targets = _normalized(numbers, card.normalization["target_mean"], card.normalization["target_scale"])
+    return Split(torch.from_numpy(np.array(tables)).to(device), targets.to(device))
 
 
 def _whole(ids: NDArray[Any]) -> Tensor:

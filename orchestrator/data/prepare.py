@@ -18,8 +18,9 @@ from orchestrator.data.card import SPLITS, Card
 from orchestrator.data.catalog import Dataset
 from orchestrator.data.download import Progress, fetch, source_hashes
 from orchestrator.data.formats import READERS
+from orchestrator.data.graphs import arrange_graphs
 from orchestrator.data.masks import arrange_masks
-from orchestrator.data.raw import Raw, Text
+from orchestrator.data.raw import Raw, RawGraphs, Text
 from orchestrator.data.text import arrange_text
 from orchestrator.errors import UserError
 
@@ -64,13 +65,16 @@ def prepare(dataset: Dataset, root: Path, progress: Progress | None = None) -> P
         vocabulary=made.vocabulary,
         target_vocabulary=made.target_vocabulary,
         padded=made.padded,
+        graphs=made.graphs,
     )
     with _writable(Path(root)):
         _write(folder, made, card)
     return folder
 
 
-def _arranged(dataset: Dataset, raw: Raw | Text) -> Prepared:
+def _arranged(dataset: Dataset, raw: Raw | RawGraphs | Text) -> Prepared:
+    if isinstance(raw, RawGraphs):
+        return arrange_graphs(dataset, raw)
     if isinstance(raw, Text):
         return arrange_text(dataset, raw)
     return arrange_masks(dataset, raw) if dataset.task == "segmentation" else arrange(dataset, raw)
@@ -90,6 +94,8 @@ def is_current(folder: Path, source: Mapping[str, str], recipe: str) -> bool:
 def array_names(card: Card) -> list[str]:
     """The array files that belong to a card."""
     parts = ("series",) if card.window else ("inputs",) if card.task == "generation" else ("inputs", "targets")
+    if card.task == "node_classification":
+        return ["graph_inputs.npy", *(f"{split}_{part}.npy" for split in SPLITS for part in ("nodes", "targets"))]
     return [f"{split}_{part}.npy" for split in SPLITS for part in parts]
 
 

@@ -39,3 +39,20 @@ class Text:
     targets: NDArray[Any] | Sequence[Sequence[str]] | None = None
     dropped_rows: int = 0
     test: "Text | None" = None
+
+
+@dataclass(frozen=True)
+class RawGraphs:
+    """What a reader of graphs returns: of each graph what is said of its nodes, `codes[graph][node]`, ids from 1 on and
+    below `vocabulary`, and its links, pairs of nodes counted from 0, each one way or both.
+
+    `targets` is [graphs, outputs], or of the nodes [nodes] of one graph. `features` names the ids from 1 on.
+    """
+
+    codes: Sequence[Sequence[Sequence[int]]]
+    links: Sequence[Sequence[tuple[int, int]]]
+    vocabulary: int
+    targets: NDArray[Any]
+    features: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    dropped_rows: int = 0

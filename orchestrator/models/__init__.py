@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from torch import nn
 
+from orchestrator.graphs import Graphs
 from orchestrator.models import (
     alexnet,
     bert,
     efficientnet,
+    gnn,
     gpt,
     gru,
     inception,
@@ -34,6 +37,9 @@ from orchestrator.models import (
 )
 from orchestrator.tokens import Tokens
 
+# Optional extra → the library that a family then has.
+EXTRAS: Mapping[str, str] = {"graphs": "torch_geometric"}
+
 
 @dataclass(frozen=True, eq=False)
 class Family:
@@ -43,6 +49,7 @@ class Family:
     `tasks` are the learning problems that it can do, each with a small input shape, which the tests use.
     `build(config, input_shape, outputs)` makes the network from the global random state; it takes
     inputs [batch, *input_shape] and raises UserError for a shape that the architecture can't take.
+    `extra` is the optional extra of this package that brings what the family needs beside torch.
     """
 
     config: type[Any]
@@ -50,6 +57,11 @@ class Family:
     sizes: Mapping[str, Mapping[str, Any]]
     tasks: Mapping[str, tuple[int, ...]]
     paper: str
+    extra: str = ""
+
+    def installed(self) -> bool:
+        """Whether what its extra brings is here."""
+        return not self.extra or find_spec(EXTRAS[self.extra]) is not None
 
 
 _ANY: Mapping[str, tuple[int, ...]] = {"classification": (1, 8, 8), "regression": (10,)}
@@ -67,6 +79,12 @@ _STAGES: Mapping[str, tuple[int, ...]] = {
 }
 _GENERATED: Mapping[str, tuple[int, ...]] = {"generation": (1, 8, 8)}
 _MASKED: Mapping[str, tuple[int, ...]] = {"segmentation": (1, 16, 16)}
+_RING = Graphs(nodes=6, codes=3, neighbours=2, vocabulary=20, mean_nodes=6, mean_links=12)
+_GRAPHS: Mapping[str, tuple[int, ...]] = {
+    "node_classification": _RING._replace(each_node=True),
+    "regression": _RING,
+    "multilabel": _RING,
+}
 
 FAMILIES: Mapping[str, Family] = {
     "perceptron": Family(perceptron.Config, perceptron.build, perceptron.SIZES, _ANY, perceptron.PAPER),
@@ -79,6 +97,7 @@ FAMILIES: Mapping[str, Family] = {
     "efficientnet": Family(efficientnet.Config, efficientnet.build, efficientnet.SIZES, _IMAGES, efficientnet.PAPER),
     "vit": Family(vit.Config, vit.build, vit.SIZES, _IMAGES, vit.PAPER),
     "unet": Family(unet.Config, unet.build, unet.SIZES, _MASKED, unet.PAPER),
+    "gnn": Family(gnn.Config, gnn.build, gnn.SIZES, _GRAPHS, gnn.PAPER, extra="graphs"),
     "rnn": Family(rnn.Config, rnn.build, rnn.SIZES, _SEQUENCES, rnn.PAPER),
     "lstm": Family(lstm.Config, lstm.build, lstm.SIZES, _SEQUENCES, lstm.PAPER),
     "gru": Family(gru.Config, gru.build, gru.SIZES, _SEQUENCES, gru.PAPER),

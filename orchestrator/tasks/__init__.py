@@ -11,6 +11,8 @@ from orchestrator.tasks.classification import Classification
 from orchestrator.tasks.generation import Generation
 from orchestrator.tasks.language_modelling import LanguageModelling
 from orchestrator.tasks.masked_language_modelling import MaskedLanguageModelling
+from orchestrator.tasks.multilabel import Multilabel
+from orchestrator.tasks.node_classification import NodeClassification
 from orchestrator.tasks.regression import Regression
 from orchestrator.tasks.segmentation import Segmentation
 from orchestrator.tasks.task import Direction, Split, Task
@@ -21,6 +23,8 @@ TASKS: Mapping[str, type[Task]] = {
     "classification": Classification,
     "regression": Regression,
     "segmentation": Segmentation,
+    "multilabel": Multilabel,
+    "node_classification": NodeClassification,
     "language_modelling": LanguageModelling,
     "masked_language_modelling": MaskedLanguageModelling,
     "transduction": Transduction,

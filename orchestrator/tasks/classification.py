@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from orchestrator.errors import UserError
+from orchestrator.tasks.examples import random_inputs
 from orchestrator.tasks.predict import predict
 from orchestrator.tasks.task import Direction, Split
-from orchestrator.tokens import SPECIAL, Tokens
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,4 @@ class Classification:
 
     def example(self, rows: int, input_shape: tuple[int, ...], outputs: int) -> tuple[Tensor, Tensor]:
         targets = torch.randint(outputs, (rows,))
-        if isinstance(input_shape, Tokens):
-            return torch.randint(len(SPECIAL), input_shape.vocabulary, (rows, input_shape.time)), targets
-        return torch.randn(rows, *input_shape), targets
+        return random_inputs(rows, input_shape), targets

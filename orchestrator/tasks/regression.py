@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from orchestrator.errors import UserError
+from orchestrator.tasks.examples import random_inputs
 from orchestrator.tasks.predict import predict
 from orchestrator.tasks.task import Direction, Split
 
@@ -61,4 +62,4 @@ class Regression:
         return dict(zip(self.metrics, values, strict=True))
 
     def example(self, rows: int, input_shape: tuple[int, ...], outputs: int) -> tuple[Tensor, Tensor]:
-        return torch.randn(rows, *input_shape), torch.randn(rows, outputs)
+        return random_inputs(rows, input_shape), torch.randn(rows, outputs)

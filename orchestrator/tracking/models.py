@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UserError
+from orchestrator.graphs import Graphs
 from orchestrator.tokens import Tokens
 from orchestrator.tracking.reading import RUN_TAG, TRIAL_TAG
 
@@ -92,24 +93,28 @@ def _write(folder: Path, model_id: str, run_id: str, network: Network, weights: 
     (data / DESCRIPTION).write_text(json.dumps(asdict(network), indent=1) + "\n", encoding="utf-8")
     float32, shape = np.dtype(np.float32), network.card["input_shape"]
     tokens = bool(network.card.get("vocabulary"))
+    graphs = bool(network.card.get("graphs"))
     rows = TensorSpec(np.dtype(np.int64), (-1, shape[0])) if tokens else TensorSpec(float32, (-1, *shape))
-    # Of an image with a class for every pixel the outputs are as large as it is.
-    places = shape[1:] if network.card["task"] == "segmentation" else ()
+    if graphs:
+        rows = TensorSpec(np.dtype(np.int64), (-1, shape[0], shape[1] + shape[2]))
+    # Of what has a class at every place, the pixels of an image or the nodes of a graph, outputs are for all of them.
+    places = {"segmentation": shape[1:], "node_classification": shape[:1]}.get(network.card["task"], ())
     given = TensorSpec(float32, (-1, network.card["outputs"], *places))
     signature = ModelSignature(Schema([rows]), Schema([given]))
     model = Model(run_id=run_id, model_id=model_id, signature=signature)
     pyfunc.add_to_model(model, __name__, data="data", python_env="python_env.yaml")
     model.save(str(folder / "MLmodel"))
-    (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in requirements()), encoding="utf-8")
+    needed = requirements("torch-geometric") if graphs else requirements()
+    (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in needed), encoding="utf-8")
     (folder / "python_env.yaml").write_text(
         f"python: {pyfunc.PYTHON_VERSION}\ndependencies:\n- -r requirements.txt\n", encoding="utf-8"
     )
 
 
 @cache
-def requirements() -> tuple[str, ...]:
-    """What loading needs, at the versions that are here; nothing is inferred by running pip."""
-    versions = {name: metadata.version(name) for name in ("mlflow", "torch", "numpy")}
+def requirements(*libraries: str) -> tuple[str, ...]:
+    """What loading needs, `libraries` among it, at the versions that are here; nothing is inferred by running pip."""
+    versions = {name: metadata.version(name) for name in ("mlflow", "torch", "numpy", *libraries)}
     # The distribution that brings this package is known by its command.
     mine = [point.dist for point in metadata.entry_points(group="console_scripts", name="orchestrate")]
     versions |= {dist.name: dist.version for dist in mine if dist is not None}
@@ -117,16 +122,19 @@ def requirements() -> tuple[str, ...]:
 
 
 class _Predictor:
-    """What MLflow calls: rows [n, *input_shape] (float32; token ids [n, time], int64) → outputs [n, outputs]."""
+    """What MLflow calls: rows [n, *input_shape] (float32) → outputs [n, outputs], at every place of an image or graph.
 
-    def __init__(self, network: nn.Module, tokens: bool) -> None:
-        self._network, self._tokens = network.eval(), tokens
+    Token ids [n, time] and tables of nodes [n, nodes, columns] are int64.
+    """
+
+    def __init__(self, network: nn.Module, whole: bool) -> None:
+        self._network, self._whole = network.eval(), whole
 
     def predict(self, inputs: np.ndarray[Any, Any], params: dict[str, Any] | None = None) -> Any:
         import torch
 
         with torch.inference_mode():
-            kind = torch.int64 if self._tokens else torch.float32
+            kind = torch.int64 if self._whole else torch.float32
             return self._network(torch.as_tensor(inputs, dtype=kind)).numpy()
 
     def get_raw_model(self) -> nn.Module:
@@ -139,12 +147,14 @@ def _load_pyfunc(path: str) -> _Predictor:
     from orchestrator.training.parameters import split_config
 
     network = Network(**json.loads((Path(path) / DESCRIPTION).read_text(encoding="utf-8")))
-    task, tokens = network.card["task"], bool(network.card.get("vocabulary"))
-    shape = Tokens(*network.card["input_shape"]) if tokens else tuple(network.card["input_shape"])
+    task, tokens, graphs = network.card["task"], bool(network.card.get("vocabulary")), bool(network.card.get("graphs"))
+    shape: tuple[int, ...] = tuple(network.card["input_shape"])
+    if tokens or graphs:
+        shape = Graphs(*shape) if graphs else Tokens(*shape)
     settings = split_config(network.family, network.size, task, network.config)
     built = settings.family.build(settings.model, shape, network.card["outputs"])
     state, problem = checkpoint.load(Path(path) / WEIGHTS)
     if state is None:
         raise UserError(problem or f"{path}: no {WEIGHTS} in this model")
     built.load_state_dict(state)
-    return _Predictor(built, tokens)
+    return _Predictor(built, tokens or graphs)

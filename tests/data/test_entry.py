@@ -64,7 +64,7 @@ def test_every_format_has_a_reader():
         ({"name": "digits"}, "the catalog has a data set of this name"),
         ({"file": "churn.xls"}, "the suffix of 'churn.xls' tells no format; valid are .csv,"),
         ({"format": "xls"}, "'format' is 'xls'; valid are csv, parquet, npz"),
-        ({"task": "clasification"}, "valid are classification, regression, segmentation, did you mean 'classification'"),
+        ({"task": "clasification"}, "classification, regression, segmentation, did you mean 'classification'"),
         ({"target": {"a": 1}}, "'target' is {'a': 1}; a name or a list of names is needed"),
         ({"target": True}, "'target' is True; a name or a list"),
         ({"target": ["a", "b"]}, "'target' names several; only a regression"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from orchestrator.data.load import Split
 from orchestrator.errors import UserError
+from orchestrator.graphs import Graphs
 from orchestrator.tasks import TASKS
 from orchestrator.tasks.classification import Classification
 from orchestrator.tasks.predict import predict
@@ -86,11 +88,25 @@ class Guesser(nn.Module):
         return torch.zeros(len(latents), 3)
 
 
+class Reader(nn.Module):
+    """Of graphs: each class is as probable to it as any other."""
+
+    def states(self, inputs: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(
+            states=torch.ones(8, 2), graph=torch.arange(8) // 4, logits=torch.zeros(len(inputs), 3, 4)
+        )
+
+    def read_out(self, found: SimpleNamespace) -> Tensor:
+        return found.logits
+
+
 def test_every_task_returns_the_metrics_it_declares() -> None:
     text: tuple[nn.Module, tuple[int, ...], int] = (Speaker(), Tokens(4, 12), 12)
     others = {"language_modelling": text, "masked_language_modelling": text, "transduction": text}
     others["generation"] = (Guesser(), (3,), 3)
     others["segmentation"] = (Echo(), (3, 4, 4), 3)
+    graphs = Graphs(4, 2, 2, 9, 4, 8, each_node=True)
+    others["node_classification"] = (Reader(), graphs, 3)
     for name, task in TASKS.items():
         model, shape, outputs = others.get(name, (Echo(), (3,), 3))
         inputs, targets = task().example(20, shape, outputs)
