@@ -1,4 +1,3 @@
-import io
 import re
 import sys
 from pathlib import Path
@@ -6,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from papers import citations
 
 from orchestrator.data import Dataset, File
 from orchestrator.data.card import Card
@@ -114,23 +114,6 @@ def test_without_rdkit_it_says_what_to_install(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"pip install 'family-orchestrator\[graphs\]'") as error:
         prepare(molecules(tmp_path, csv_of(30)), tmp_path)
     assert "\n" not in str(error.value)
-
-
-def citations(folder: Path, train: int = 15, papers: int = 90) -> Dataset:
-    """Papers of three topics; each cites the next two and has two words, the second that of its topic."""
-    links = [[(paper + step) % papers for step in (1, 2)] for paper in range(papers)]
-    words = [[paper % 5, 5 + paper % 3] for paper in range(papers)]
-    sparse = {}
-    for kind, rows in (("adj", links), ("attr", words)):
-        sparse[f"{kind}_indices"] = np.concatenate(rows).astype(np.int32)
-        sparse[f"{kind}_indptr"] = np.arange(papers + 1, dtype=np.int32) * 2
-    file = io.BytesIO()
-    names = np.array(["Cases", "Nets", "Theory"])
-    np.savez(file, **sparse, attr_shape=np.array([papers, 8]), labels=np.arange(papers) % 3, class_names=names)
-    path = folder / "cites.npz"
-    path.write_bytes(file.getvalue())
-    files, own = (File(path.name, "", ""),), {path.name: path}
-    return Dataset("mine", "node_classification", "citations", files, "none", own, validation=30, test=30, train=train)
 
 
 def test_papers_become_one_graph_of_which_each_split_tells_some(tmp_path):
