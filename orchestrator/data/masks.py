@@ -73,7 +73,7 @@ def _classes(dataset: Dataset, masks: NDArray[Any] | None) -> tuple[str, ...]:
 
 
 def _published(name: str, split: NDArray[Any], groups: order.Rows) -> dict[str, order.Rows]:
-    if split.shape != groups.shape or not set(np.unique(split).tolist()) == {1, 2, 3}:
+    if split.shape != groups.shape or set(np.unique(split).tolist()) != {1, 2, 3}:
         raise UserError(f"{name}: the array split says 1 (train), 2 (validation) or 3 (test) of each row, all of them")
     rows = {word: np.flatnonzero(split == number) for number, word in enumerate(SPLITS, 1)}
     return rows | {"train": rows["train"][order.split(groups[rows["train"]], 0, 0)["train"]]}
