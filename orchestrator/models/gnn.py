@@ -10,15 +10,16 @@ attention networks", ICLR 2018 (gat); Xu, Hu, Leskovec, Jegelka, "How powerful a
     gat    h'_v = Σ over u in N(v) and v of  α_vu W h_u                α: softmax of leaky_relu(a · W h_u + b · W h_v)
     gin    h'_v = MLP(h_v + Σ over u in N(v) of h_u)                   MLP: W → W → W
 
-    features of a node, what is said of it as 0 and 1, of length 1 → `hops` layers, each with a rectifier → dense → O,
+    features of a node, what is said of it as 0 and 1, of length 1 → `hops` layers, a rectifier after each → dense → O,
     of every node, or of the sum, mean or maximum over a graph's nodes
 
 The dial is the width; 16 is GCN's for Cora, 64 GAT's. More hops than two or three make nodes alike instead of better
 (Li, Han, Wu, "Deeper insights into graph convolutional networks", AAAI 2018), so their number is in the search space.
 
-Departures: a dense layer gives the outputs, where gcn and gat have one more hop; GIN reads out its last hop, the paper
-all of them; dropout is before every layer, as in gcn and gat, and on the weights of attention; gat has a rectifier
-where the paper has ELU.
+Where nodes are classified, the papers' last hop gives the classes; here it has no rectifier, and the dense layer follows.
+
+Departures: GIN reads out its last hop, the paper all of them; gat has a rectifier where the paper has ELU; sage has no
+normalization of lengths. Dropout is before every layer as in gcn and gat, and of attention's weights as in gat.
 """
 
 from __future__ import annotations
@@ -76,18 +77,23 @@ class Nodes(NamedTuple):
     own: Tensor
 
 
-def nodes_of(tables: Tensor, shape: Graphs) -> Nodes:
-    """[B, N, codes + neighbours] → the nodes with what is said of them, as features [M, vocabulary - 1]."""
+def nodes_of(tables: Tensor, shape: Graphs, dropout: nn.Module) -> Nodes:
+    """[B, N, codes + neighbours] → the nodes with what is said of them, as features [M, vocabulary - 1].
+
+    Dropout is of what is said, before it is spread out: the zeros need none, and are most of it.
+    """
     own = tables[:, :, 0] != 0
     graph = own.nonzero()[:, 0]
     rows = tables[own].long()
     codes, neighbours = rows.split([shape.codes, shape.neighbours], 1)
-    said = torch.zeros(len(rows), shape.vocabulary, device=tables.device).scatter_(1, codes, 1.0)
+    said = (codes != 0).float()
+    said = dropout(said / said.sum(1, keepdim=True).sqrt())
+    features = said.new_zeros(len(rows), shape.vocabulary).scatter_add_(1, codes, said)[:, 1:]
     counts = own.sum(1)
     first = (counts.cumsum(0) - counts)[graph]
     to, slot = neighbours.nonzero(as_tuple=True)
     links = torch.stack([first[to] + neighbours[to, slot] - 1, to])
-    return Nodes(functional.normalize(said[:, 1:], dim=1), graph, links, own)
+    return Nodes(features, graph, links, own)
 
 
 class GNN(nn.Module):
@@ -102,6 +108,7 @@ class GNN(nn.Module):
         self.hops = nn.ModuleList(one_hop(layers, width, config) for width in inputs)
         norm = nn.BatchNorm1d if config.batch_norm else nn.Identity
         self.norms = nn.ModuleList(norm(config.width) for _ in inputs)
+        self.rectified = config.hops - shape.each_node  # hops that a rectifier follows
         self.dropout = nn.Dropout(config.dropout)
         self.dense = nn.Linear(config.width, outputs)
         pools = {"mean": layers.global_mean_pool, "sum": layers.global_add_pool, "max": layers.global_max_pool}
@@ -113,10 +120,12 @@ class GNN(nn.Module):
 
     def states(self, tables: Tensor) -> Nodes:
         """The nodes after the last hop, [M, W]."""
-        nodes = nodes_of(tables, self.shape)
+        nodes = nodes_of(tables, self.shape, self.dropout)
         states = nodes.states
-        for hop, norm in zip(self.hops, self.norms, strict=True):
-            states = functional.relu(norm(hop(self.dropout(states), nodes.links)))
+        for index, (hop, norm) in enumerate(zip(self.hops, self.norms, strict=True)):
+            states = norm(hop(self.dropout(states) if index else states, nodes.links))
+            if index < self.rectified:
+                states = functional.relu(states)
         return nodes._replace(states=states)
 
     def read_out(self, nodes: Nodes) -> Tensor:
@@ -124,7 +133,7 @@ class GNN(nn.Module):
             pooled = self.pool(nodes.states, nodes.graph, size=len(nodes.own))
             outputs: Tensor = self.dense(self.dropout(pooled))
             return outputs
-        logits = self.dense(self.dropout(nodes.states))
+        logits = self.dense(nodes.states)
         places = logits.new_zeros(*nodes.own.shape, logits.shape[1])
         places[nodes.own] = logits
         return places.mT

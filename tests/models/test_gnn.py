@@ -195,7 +195,7 @@ def test_gcn_of_width_16_has_the_papers_layers() -> None:
 
 def test_many_hops_make_nodes_alike() -> None:
     torch.manual_seed(0)
-    shape = Graphs(40, 3, 6, 60, 40, 240, each_node=True)
+    shape = Graphs(40, 3, 6, 60, 40, 240)
     tables = random_graphs(1, shape)
     alike = []
     for hops in (1, 2, 4, 8, 16):
