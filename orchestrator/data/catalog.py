@@ -243,7 +243,7 @@ _DATASETS = (
             ),
         ),
         licence="MIT repository; the citation data carries no explicit licence",
-        # 20 of each class, as in Planetoid's split (Yang et al., ICML 2016), whose nodes these files don't tell.
+        # 20 of each class, as in Planetoid's split (Yang et al., ICML 2016), whose nodes this file doesn't tell.
         train=140,
         validation=500,
         test=1_000,

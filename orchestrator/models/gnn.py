@@ -16,7 +16,7 @@ attention networks", ICLR 2018 (gat); Xu, Hu, Leskovec, Jegelka, "How powerful a
 The dial is the width; 16 is GCN's for Cora, 64 GAT's. More hops than two or three make nodes alike instead of better
 (Li, Han, Wu, "Deeper insights into graph convolutional networks", AAAI 2018), so their number is in the search space.
 
-Where nodes are classified, the papers' last hop gives the classes; here it has no rectifier, and the dense layer follows.
+Where nodes are classified, the papers' last hop gives the classes; here it has no rectifier, and a dense layer follows.
 
 Departures: GIN reads out its last hop, the paper all of them; gat has a rectifier where the paper has ELU; sage has no
 normalization of lengths. Dropout is before every layer as in gcn and gat, and of attention's weights as in gat.
