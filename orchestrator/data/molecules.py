@@ -97,5 +97,6 @@ def _rdkit() -> Any:
         from rdkit import Chem, RDLogger
     except ModuleNotFoundError:
         raise UserError("SMILES are read by RDKit: pip install 'family-orchestrator[graphs]'") from None
-    RDLogger.DisableLog("rdApp.*")  # what it refuses is counted, not told line by line
+    logger: Any = RDLogger
+    logger.DisableLog("rdApp.*")  # what it refuses is counted, not told line by line
     return Chem

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +85,7 @@ def nodes_of(tables: Tensor, shape: Graphs, dropout: nn.Module) -> Nodes:
     own = tables[:, :, 0] != 0
     graph = own.nonzero()[:, 0]
     rows = tables[own].long()
-    codes, neighbours = rows.split([shape.codes, shape.neighbours], 1)
+    codes, neighbours = torch.split(rows, [shape.codes, shape.neighbours], 1)
     said = (codes != 0).float()
     said = dropout(said / said.sum(1, keepdim=True).sqrt())
     features = said.new_zeros(len(rows), shape.vocabulary).scatter_add_(1, codes, said)[:, 1:]
@@ -147,13 +147,14 @@ class GNN(nn.Module):
         if not self.shape.each_node:
             outputs: Tensor = self.dense(states[:1].expand(graphs, -1))
             return outputs
-        return self.dense(states)[:1, :, None].expand(graphs, -1, self.shape.nodes)
+        places: Tensor = self.dense(states)[:1, :, None].expand(graphs, -1, self.shape.nodes)
+        return places
 
 
 def one_hop(layers: Any, inputs: int, config: Config) -> nn.Module:
     """One hop, [M, inputs] and links [2, L] → [M, W]; normalization makes its bias superfluous."""
     width, bias = config.width, not config.batch_norm
-    made: nn.Module
+    made: Any
     if config.layers == "gcn":
         made = layers.GCNConv(inputs, width, bias=bias)
     elif config.layers == "sage":
@@ -163,7 +164,7 @@ def one_hop(layers: Any, inputs: int, config: Config) -> nn.Module:
         made = layers.GATConv(inputs, width // heads, heads=heads, dropout=config.dropout, bias=bias)
     else:
         made = layers.GINConv(nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width, bias=bias)))
-    return made
+    return cast(nn.Module, made)
 
 
 def products(hop: Any, config: Config, states: Tensor, links: int) -> Tensor:

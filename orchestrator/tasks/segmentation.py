@@ -63,7 +63,7 @@ class Segmentation:
                 pairs = (classes * count + logits.argmax(1)).flatten().bincount(minlength=count**2)
                 table = pairs if table is None else table + pairs
         assert table is not None, "a split has rows"
-        confusion = table.unflatten(0, (-1, int(len(table) ** 0.5))).double()
+        confusion = table.reshape(round(len(table) ** 0.5), -1).double()
         both, either = confusion.diagonal(), confusion.sum(0) + confusion.sum(1)
         known = either > 0
         known[0] = False

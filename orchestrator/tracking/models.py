@@ -148,7 +148,7 @@ def _load_pyfunc(path: str) -> _Predictor:
 
     network = Network(**json.loads((Path(path) / DESCRIPTION).read_text(encoding="utf-8")))
     task, tokens, graphs = network.card["task"], bool(network.card.get("vocabulary")), bool(network.card.get("graphs"))
-    shape: tuple[int, ...] = tuple(network.card["input_shape"])
+    shape: Any = tuple(network.card["input_shape"])
     if tokens or graphs:
         shape = Graphs(*shape) if graphs else Tokens(*shape)
     settings = split_config(network.family, network.size, task, network.config)

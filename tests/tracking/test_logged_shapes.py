@@ -21,6 +21,8 @@ from orchestrator.training.parameters import split_config
 GRAPHS = Graphs(6, 3, 2, 20, 6, 12)
 
 
+# MLflow, of its own types, in whichever test loads a model first.
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")
 @pytest.mark.parametrize(
     ("family", "task", "shape", "outputs"),
     [
