@@ -136,7 +136,8 @@ class GNN(nn.Module):
         logits = self.dense(nodes.states)
         places = logits.new_zeros(*nodes.own.shape, logits.shape[1])
         places[nodes.own] = logits
-        return places.mT
+        transposed: Tensor = places.mT
+        return transposed
 
     def countable(self, graphs: int) -> Tensor:
         """Products of the sizes that are made for so many graphs of mean size: for counting, nothing else."""
