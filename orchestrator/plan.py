@@ -103,11 +103,11 @@ def make(sweep: Sweep, document: Document, data: Path, spaces: Mapping[str, Spac
     _known(document, ("early_stopping", "name"), sweep.early_stopping.name, stopping.RULES, "there is no rule")
     for index, family in enumerate(sweep.families):
         _known(document, ("families", index), family, FAMILIES, "there is no family")
-        if card.task not in FAMILIES[family].tasks:
-            able = ", ".join(name for name, one in FAMILIES.items() if card.task in one.tasks)
+        if parameters.way(family, card.task) is None:
+            able = ", ".join(name for name in FAMILIES if parameters.way(name, card.task))
             where = document.where("families", index)
             raise UserError(f"{where}: {family} can't do {card.task}, the task of {card.name}; these can: {able}")
-    metrics = {f"validation_{name}": direction for name, direction in TASKS[card.task].metrics.items()}
+    metrics = _metrics(sweep.families, card.task)
     _known(document, ("metric",), sweep.metric, metrics, f"{card.task} reports no metric")
     if spaces is None:
         spaces = {family: _space(document, sweep, family, card.task) for family in sweep.families}
@@ -173,13 +173,13 @@ def probe(plan: Plan) -> dict[tuple[str, str], float]:
 
     import torch
 
-    from orchestrator.data.load import Split, load
+    from orchestrator.data.load import load
     from orchestrator.training.divergence import Diverged
     from orchestrator.training.fit import Job, fit
     from orchestrator.training.memory import OutOfMemory
 
     data = load(plan.data)
-    few = Split(data.train.inputs[:512], data.train.targets[:512])
+    few = dataclasses.replace(data.train, inputs=data.train.inputs[:512], targets=data.train.targets[:512])
     small = dataclasses.replace(data, train=few, validation=few)
     timings = {}
     device = "cuda" if slots(plan.spec, None).gpus else "cpu"
@@ -238,6 +238,13 @@ def check_resources(sweep: Sweep) -> None:
 def _known(document: Document, key: tuple[str | int, ...], word: str, table: Mapping[str, Any], not_so: str) -> None:
     if word not in table:
         raise UserError(f"{document.place(*key)}: {not_so} {word!r}; {nearest(word, table)}")
+
+
+def _metrics(families: Sequence[str], task: str) -> dict[str, Direction]:
+    """What every one of the families reports in learning the task, and which way it is better."""
+    reported = [TASKS[parameters.way(family, task) or task].metrics for family in families]
+    common = [name for name in reported[0] if all(name in metrics for metrics in reported)]
+    return {f"validation_{name}": reported[0][name] for name in common}
 
 
 def _rows(card: Card, fraction: float) -> int:

@@ -48,6 +48,27 @@ def made(project: Path, data_root: Path, *overrides: str) -> Plan:
     return plan.make(sweep, document, prepare(plan.dataset(sweep, document), data_root))
 
 
+def generators(project: Path, data_root: Path, *overrides: str) -> Plan:
+    spaces = Path(__file__).parents[1] / "search_spaces"
+    names = ("data=digits_images", "families=[vae, gan, diffusion]", f"search_spaces={spaces}")
+    return made(project, data_root, *names, *overrides)
+
+
+def test_families_that_learn_the_same_data_in_their_own_ways_share_a_sweep(project: Path, data_root: Path) -> None:
+    planned = generators(project, data_root, "metric=validation_frechet", "sizes=[xs]", "data_fractions=[1.0]")
+    assert [cell.family for cell in planned.cells] == ["vae", "gan", "diffusion"]
+    assert planned.direction == "min"
+    assert "adversarial_loss" in planned.spaces["gan"].parameters and "beta" in planned.spaces["vae"].parameters
+    assert set(plan.probe(planned)) == {(family, "xs") for family in ("vae", "gan", "diffusion")}
+
+
+def test_a_metric_that_one_of_the_families_does_not_report_is_refused(project: Path, data_root: Path) -> None:
+    with pytest.raises(UserError, match="reports no metric 'validation_loss'") as error:
+        generators(project, data_root, "metric=validation_loss")
+    assert "validation_frechet" in str(error.value)
+    assert generators(project, data_root, "metric=validation_loss", "families=[vae, diffusion]").direction == "min"
+
+
 def test_cells_are_every_family_size_and_fraction(project: Path, data_root: Path) -> None:
     planned = made(project, data_root)
     assert [cell.id for cell in planned.cells] == [

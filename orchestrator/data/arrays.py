@@ -20,7 +20,10 @@ BLOCK = 1 << 16  # values summed at a time
 
 @dataclass(frozen=True)
 class Prepared:
-    """The arrays to be written (by name, without suffix) and what the card says of them."""
+    """The arrays to be written (by name, without suffix) and what the card says of them.
+
+    `judged`: for generation the labels of the training rows, with which a judge is trained; they are not written.
+    """
 
     arrays: dict[str, NDArray[Any]]
     input_shape: tuple[int, ...]
@@ -35,6 +38,7 @@ class Prepared:
     target_vocabulary: tuple[str, ...] = ()
     padded: bool = False
     graphs: bool = False
+    judged: NDArray[Any] | None = None
 
 
 def arrange(dataset: Dataset, raw: Raw) -> Prepared:
@@ -95,6 +99,7 @@ def _unlabelled(name: str, arrays: Mapping[str, NDArray[Any]]) -> Prepared:
         classes=(),
         sizes={split: len(kept[f"{split}_inputs"]) for split in SPLITS},
         normalization={"mean": [0.0] * channels, "scale": [largest] * channels},
+        judged=arrays["train_targets"],
     )
 
 

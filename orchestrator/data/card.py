@@ -22,6 +22,7 @@ TASKS = (
 )
 SPLITS = ("train", "validation", "test")
 FILE = "card.json"
+JUDGE_FILE = "judge.npz"  # beside it, for generation
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Card:
     For node_classification there is one graph, which all splits share; `sizes` counts the nodes whose class is told.
 
     For generation there are no targets, `outputs` counts the values of a sample, and `normalization` only divides: the
-    training rows fill [0, 1].
+    training rows fill [0, 1]. What is generated has a judge (`judge.py`).
     """
 
     name: str

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from orchestrator.data.card import Card
+from orchestrator.data.judge import Judge
 from orchestrator.errors import UserError
 from orchestrator.graphs import Graphs
 
@@ -23,7 +24,7 @@ class Split:
     Segmentation has targets [n, height, width] uint8 of classes.
     Graphs are inputs [n, nodes, codes + neighbours] int16; multilabel has NaN where a target is not known, and
     node_classification one graph and targets [1, nodes] int64, -1 where a class is not told.
-    Generation has inputs in [0, 1] and targets [n, 0].
+    Generation has inputs in [0, 1], targets [n, 0], and the data's `judge` of what is generated.
     Text has inputs [n, time] int64, and targets [n, time] int64 in language_modelling, [n, time + 2] in transduction.
     Sequences of different length end in padding: tokens of id 0, or steps [features] of zeros.
     Windows of a series are overlapping views of it: read them, never write into them.
@@ -31,6 +32,7 @@ class Split:
 
     inputs: Tensor
     targets: Tensor
+    judge: Judge | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -94,8 +96,8 @@ def _read_rows(folder: Path, card: Card, split: str, rows: int, device: torch.de
         if card.padded:
             inputs.nan_to_num_(nan=0.0)
     if card.task == "generation":
-        targets = torch.empty(len(inputs), 0)
-    elif card.vocabulary and not card.classes:
+        return Split(inputs.to(device), torch.empty(len(inputs), 0, device=device), Judge.read(folder))
+    if card.vocabulary and not card.classes:
         length = card.input_shape[0] + (2 if card.target_vocabulary else 0)
         targets = _whole(_open(folder, f"{split}_targets", (size, length), "u")[:rows])
     elif card.task == "segmentation":

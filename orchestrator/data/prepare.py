@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.data.arrays import Prepared, arrange
-from orchestrator.data.card import SPLITS, Card
+from orchestrator.data.card import JUDGE_FILE, SPLITS, Card
 from orchestrator.data.catalog import Dataset
 from orchestrator.data.download import Progress, fetch, source_hashes
 from orchestrator.data.formats import READERS
@@ -24,7 +24,11 @@ from orchestrator.data.raw import Raw, RawGraphs, Text
 from orchestrator.data.text import arrange_text
 from orchestrator.errors import UserError
 
+if TYPE_CHECKING:
+    from orchestrator.data.judge import Judge
+
 VERSION = 1  # of what is made from the same files: raise it when the arrays would come out differently
+JUDGE_VERSION = 1  # the same of the judge of what is generated
 
 
 def prepared_folder(name: str, root: Path) -> Path:
@@ -37,7 +41,8 @@ def prepare(dataset: Dataset, root: Path, progress: Progress | None = None) -> P
 
     Raw files go to `root/raw/<name>`. The folder is written aside and renamed: it is whole or it is not
     there. `progress(file, bytes_done, bytes_total)` is called while files come in. UserError for bad data,
-    a wrong checksum, an address that does not answer, or a folder that cannot be written.
+    a wrong checksum, an address that does not answer, or a folder that cannot be written. Images to be generated get
+    their judge here, which takes seconds.
     """
     folder = prepared_folder(dataset.name, root)
     source, recipe = source_hashes(dataset), recipe_hash(dataset)
@@ -67,8 +72,9 @@ def prepare(dataset: Dataset, root: Path, progress: Progress | None = None) -> P
         padded=made.padded,
         graphs=made.graphs,
     )
+    judge = None if made.judged is None else _judge(made, made.judged)
     with _writable(Path(root)):
-        _write(folder, made, card)
+        _write(folder, made, card, judge)
     return folder
 
 
@@ -87,16 +93,17 @@ def is_current(folder: Path, source: Mapping[str, str], recipe: str) -> bool:
     except UserError:
         return False
     return (
-        card.source == source and card.recipe == recipe and all((folder / name).is_file() for name in array_names(card))
+        card.source == source and card.recipe == recipe and all((folder / name).is_file() for name in file_names(card))
     )
 
 
-def array_names(card: Card) -> list[str]:
-    """The array files that belong to a card."""
-    parts = ("series",) if card.window else ("inputs",) if card.task == "generation" else ("inputs", "targets")
+def file_names(card: Card) -> list[str]:
+    """The files that belong to a card."""
     if card.task == "node_classification":
         return ["graph_inputs.npy", *(f"{split}_{part}.npy" for split in SPLITS for part in ("nodes", "targets"))]
-    return [f"{split}_{part}.npy" for split in SPLITS for part in parts]
+    generated = card.task == "generation"
+    parts = ("series",) if card.window else ("inputs",) if generated else ("inputs", "targets")
+    return [f"{split}_{part}.npy" for split in SPLITS for part in parts] + [JUDGE_FILE] * generated
 
 
 def fingerprint(arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -112,11 +119,24 @@ def fingerprint(arrays: Mapping[str, NDArray[Any]]) -> str:
 def recipe_hash(dataset: Dataset) -> str:
     """A hash of all that the catalog entry says, so that an edited entry is prepared again."""
     entry = {key: value for key, value in asdict(dataset).items() if key not in ("own", "files")}
+    if dataset.task == "generation":
+        entry["judge"] = JUDGE_VERSION
     text = json.dumps({"version": VERSION, **entry}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _write(folder: Path, made: Prepared, card: Card) -> None:
+def _judge(made: Prepared, labels: NDArray[Any]) -> "Judge":
+    """Not of the fingerprint: its weights are the same on one machine, and to rounding on all."""
+    import torch
+
+    from orchestrator.data import judge
+
+    scale = torch.tensor(made.normalization["scale"]).reshape(-1, 1, 1)
+    images = torch.from_numpy(made.arrays["train_inputs"].astype(np.float32)) / scale
+    return judge.train(images, torch.from_numpy(labels.astype(np.int64)), int(labels.max()) + 1)
+
+
+def _write(folder: Path, made: Prepared, card: Card, judge: "Judge | None") -> None:
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     shutil.rmtree(aside, ignore_errors=True)
@@ -126,6 +146,8 @@ def _write(folder: Path, made: Prepared, card: Card) -> None:
             with open(aside / f"{name}.npy", "wb") as file:
                 np.save(file, np.ascontiguousarray(array), allow_pickle=False)
         card.write(aside)
+        if judge is not None:
+            judge.write(aside)
         if folder.exists():
             folder.rename(old)
         try:

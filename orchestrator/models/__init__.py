@@ -17,7 +17,9 @@ from orchestrator.graphs import Graphs
 from orchestrator.models import (
     alexnet,
     bert,
+    diffusion,
     efficientnet,
+    gan,
     gnn,
     gpt,
     gru,
@@ -85,6 +87,8 @@ _GRAPHS: Mapping[str, tuple[int, ...]] = {
     "regression": _RING,
     "multilabel": _RING,
 }
+_PLAYED: Mapping[str, tuple[int, ...]] = {"adversarial_generation": (1, 8, 8)}
+_DENOISED: Mapping[str, tuple[int, ...]] = {"denoising": (1, 8, 8)}
 
 FAMILIES: Mapping[str, Family] = {
     "perceptron": Family(perceptron.Config, perceptron.build, perceptron.SIZES, _ANY, perceptron.PAPER),
@@ -106,4 +110,6 @@ FAMILIES: Mapping[str, Family] = {
     "transformer": Family(transformer.Config, transformer.build, transformer.SIZES, _PAIRS, transformer.PAPER),
     "bert": Family(bert.Config, bert.build, bert.SIZES, _STAGES, bert.PAPER),
     "vae": Family(vae.Config, vae.build, vae.SIZES, _GENERATED, vae.PAPER),
+    "gan": Family(gan.Config, gan.build, gan.SIZES, _PLAYED, gan.PAPER),
+    "diffusion": Family(diffusion.Config, diffusion.build, diffusion.SIZES, _DENOISED, diffusion.PAPER),
 }

@@ -77,12 +77,10 @@ class VAE(nn.Module):
         """[B, channels, height, width] → [B, P]: logits of the images as the means of their latents tell them."""
         return self.decode(self.encode(images)[0])
 
-    @torch.inference_mode()
-    def sample(self, rows: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """New images [rows, channels, height, width] in [0, 1], in the model's present mode: each pixel's probability
-        to be white, of latents from the prior."""
-        device = next(self.parameters()).device
-        latents = torch.randn(rows, self.latents, generator=generator, device=device)
+    def generate(self, rows: int) -> Tensor:
+        """New images [rows, channels, height, width] in [0, 1]: each pixel's probability to be white, of latents from
+        the prior, drawn from torch's global generator."""
+        latents = torch.randn(rows, self.latents, device=next(self.parameters()).device)
         return self.decode(latents).sigmoid().reshape(rows, *self.input_shape)
 
 

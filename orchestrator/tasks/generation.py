@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from orchestrator.errors import UserError
+from orchestrator.tasks import judged
 from orchestrator.tasks.predict import evaluating
 from orchestrator.tasks.task import Direction, Split
 
@@ -31,8 +32,8 @@ ACTIVE = 0.01
 class Generation:
     """inputs [n, ...] in [0, 1]; targets are not used, whatever they are.
 
-    The model has `encode(inputs)`, mean and logarithm of the variance [n, latents] of q(z | x), and `decode(latents)`,
-    logits [n, pixels] of p(x | z).
+    The model has `encode(inputs)`, mean and logarithm of the variance [n, latents] of q(z | x), `decode(latents)`,
+    logits [n, pixels] of p(x | z), and `generate(n)`, new images.
 
     beta: weight of the KL in training; 1 is the bound itself, which the metrics are of whatever it is.
     """
@@ -44,6 +45,7 @@ class Generation:
         "reconstruction": "min",
         "kl": "min",
         "active_units": "max",
+        **judged.METRICS,
     }
     players: ClassVar[tuple[str, ...]] = ("",)
 
@@ -59,7 +61,7 @@ class Generation:
         """In nats an image, with one z for each: loss, the negative ELBO; reconstruction, -log p(x | z); kl.
 
         active_units: share of latents whose posterior mean has a variance over the rows above 0.01; far below 1, the
-        posterior has collapsed to the prior.
+        posterior has collapsed to the prior. frechet, coverage: see `judged.py`.
         """
         parts = []
         with evaluating(model):
@@ -68,7 +70,8 @@ class Generation:
         reconstruction, kl, means = (torch.cat(part).double() for part in zip(*parts, strict=True))
         active = (means.var(0, correction=0) > ACTIVE).double().mean()
         values = torch.stack([reconstruction.mean(), kl.mean(), active]).tolist()
-        return {"loss": values[0] + values[1], "reconstruction": values[0], "kl": values[1], "active_units": values[2]}
+        found = {"loss": values[0] + values[1], "reconstruction": values[0], "kl": values[1], "active_units": values[2]}
+        return found | judged.measure(model, split, batch_size)
 
     def example(self, rows: int, input_shape: tuple[int, ...], outputs: int) -> tuple[Tensor, Tensor]:
         """Rows of one black and white image, of which no nats need be left."""

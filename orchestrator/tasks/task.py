@@ -19,6 +19,12 @@ class Split(Protocol):
     def targets(self) -> Tensor: ...
 
 
+class Judge(Protocol):
+    """Tells how alike images are: images [n, channels, height, width] → features [n, k] in float32."""
+
+    def __call__(self, images: Tensor) -> Tensor: ...
+
+
 class Task(Protocol):
     """A frozen dataclass; its fields are the task's own hyperparameters.
 

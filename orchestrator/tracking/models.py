@@ -7,7 +7,8 @@ pickled, and writing needs no torch.
     model = mlflow.pyfunc.load_model("models:/m-…")     rows in, what the network gives out (NumPy, float32)
     network = model.get_raw_model()                     the torch module
 
-Inputs are normalized as in training, by the card beside the weights.
+Inputs are normalized as in training, by the card beside the weights. What generates (`network.generate(rows)`) leaves a
+sheet of its images in its run.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from torch import nn
 
-DESCRIPTION, WEIGHTS = "network.json", "weights.pt"
+DESCRIPTION, WEIGHTS, SHEET = "network.json", "weights.pt", "samples.png"
+SHEET_SIDE = 8  # images on each side of it
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ def log(to: Destination, trial: str, network: Network, weights: Path, tags: Mapp
     with tempfile.TemporaryDirectory(prefix="orchestrate-") as folder:
         _write(Path(folder), model.model_id, to.run_id, network, weights)
         to.client.log_model_artifacts(model.model_id, folder)
+        if network.card["task"] == "generation":
+            to.client.log_image(to.run_id, sheet(_load_pyfunc(f"{folder}/data").get_raw_model()), SHEET)
     # MLflow refuses an output that it has.
     outputs = to.client.get_run(to.run_id).outputs.model_outputs if there else []
     if model.model_id not in [output.model_id for output in outputs]:
@@ -97,10 +101,11 @@ def _write(folder: Path, model_id: str, run_id: str, network: Network, weights: 
     rows = TensorSpec(np.dtype(np.int64), (-1, shape[0])) if tokens else TensorSpec(float32, (-1, *shape))
     if graphs:
         rows = TensorSpec(np.dtype(np.int64), (-1, shape[0], shape[1] + shape[2]))
+    # What a generator gives out for an image is its own affair: a discriminator one score.
+    outputs = -1 if network.card["task"] == "generation" else network.card["outputs"]
     # Of what has a class at every place, the pixels of an image or the nodes of a graph, outputs are for all of them.
     places = {"segmentation": shape[1:], "node_classification": shape[:1]}.get(network.card["task"], ())
-    given = TensorSpec(float32, (-1, network.card["outputs"], *places))
-    signature = ModelSignature(Schema([rows]), Schema([given]))
+    signature = ModelSignature(Schema([rows]), Schema([TensorSpec(float32, (-1, outputs, *places))]))
     model = Model(run_id=run_id, model_id=model_id, signature=signature)
     pyfunc.add_to_model(model, __name__, data="data", python_env="python_env.yaml")
     model.save(str(folder / "MLmodel"))
@@ -109,6 +114,20 @@ def _write(folder: Path, model_id: str, run_id: str, network: Network, weights: 
     (folder / "python_env.yaml").write_text(
         f"python: {pyfunc.PYTHON_VERSION}\ndependencies:\n- -r requirements.txt\n", encoding="utf-8"
     )
+
+
+def sheet(network: nn.Module) -> np.ndarray[Any, Any]:
+    """8×8 generated images as one, always the same for the same weights: [height, width, 1 or 3] uint8."""
+    import torch
+
+    with torch.random.fork_rng([]), torch.inference_mode():
+        torch.manual_seed(0)
+        images: torch.Tensor = network.eval().generate(SHEET_SIDE**2)  # type: ignore[operator]
+    if images.shape[1] != 3:
+        images = images.mean(1, keepdim=True)
+    rows = images.clamp(0, 1).unflatten(0, (SHEET_SIDE, SHEET_SIDE)).permute(0, 3, 1, 4, 2)
+    whole: np.ndarray[Any, Any] = (255 * rows.flatten(2, 3).flatten(0, 1)).round().byte().numpy()
+    return whole
 
 
 @cache

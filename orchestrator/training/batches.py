@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from orchestrator.tasks import Split
+from orchestrator.tasks import Judge, Split
 
 # Rows are gathered for several steps at once: one indexing operation, then views. Bounded, so that they stay in cache.
 _GATHERED_BYTES = 1 << 20
@@ -18,11 +18,12 @@ _GATHERED_BYTES = 1 << 20
 class Rows:
     inputs: Tensor
     targets: Tensor
+    judge: Judge | None = None
 
 
 def on_device(split: Split, device: torch.device) -> Split:
     """The split there; nothing is copied where it is there already."""
-    return Rows(split.inputs.to(device), split.targets.to(device))
+    return Rows(split.inputs.to(device), split.targets.to(device), getattr(split, "judge", None))
 
 
 def batch_sizes(rows: int, batch_size: int) -> list[int]:

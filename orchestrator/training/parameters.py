@@ -15,7 +15,7 @@ from orchestrator.documents import nearest
 from orchestrator.errors import UserError
 from orchestrator.models import FAMILIES, Family
 from orchestrator.models.sequences import embedding_parameters
-from orchestrator.tasks import TASKS, Task
+from orchestrator.tasks import TASKS, WAYS, Task
 from orchestrator.training.flops import flops_per_sample
 from orchestrator.training.hyperparameters import Hyperparameters
 
@@ -55,7 +55,7 @@ def parameters(family: str, task: str) -> dict[str, Allowed]:
     Raises:
         UserError: an unknown family or task, or a family that can't do the task.
     """
-    chosen = _family(family, task)
+    chosen, task = _family(family, task)
     sized = {field for size in chosen.sizes.values() for field in size}
     names: dict[str, Allowed] = {}
     owners: tuple[Any, ...] = (chosen.config, TASKS[task], Hyperparameters)
@@ -70,7 +70,7 @@ def split_config(family: str, size: str, task: str, config: Mapping[str, Any]) -
     Raises:
         UserError: an unknown family, size, task or key, a value of the wrong type, or one out of range.
     """
-    chosen = _family(family, task)
+    chosen, task = _family(family, task)
     if size not in chosen.sizes:
         raise UserError(f"unknown size {size!r} of {family}; {nearest(size, chosen.sizes)}")
     allowed = parameters(family, task)
@@ -167,14 +167,20 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def _family(family: str, task: str) -> Family:
+def way(family: str, task: str) -> str | None:
+    """The task that a family learns data of `task` by: that one, or another way to the same end; None: it can't."""
+    tasks = FAMILIES[family].tasks
+    return task if task in tasks else next((one for one in tasks if WAYS.get(one) == task), None)
+
+
+def _family(family: str, task: str) -> tuple[Family, str]:
     if family not in FAMILIES:
         raise UserError(f"unknown family {family!r}; {nearest(family, FAMILIES)}")
     if task not in TASKS:
         raise UserError(f"unknown task {task!r}; {nearest(task, TASKS)}")
-    if task not in FAMILIES[family].tasks:
+    if (chosen := way(family, task)) is None:
         raise UserError(f"{family} can't do {task}; it does {', '.join(FAMILIES[family].tasks)}")
-    return FAMILIES[family]
+    return FAMILIES[family], chosen
 
 
 @cache

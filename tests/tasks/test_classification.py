@@ -15,6 +15,7 @@ from orchestrator.tasks import TASKS
 from orchestrator.tasks.classification import Classification
 from orchestrator.tasks.predict import predict
 from orchestrator.tokens import END, Tokens
+from orchestrator.training.batches import Rows
 
 
 class Echo(nn.Module):
@@ -79,13 +80,29 @@ class Speaker(nn.Module):
 
 
 class Guesser(nn.Module):
-    """Of images: all are alike to it, and any pixel as probably black as white."""
+    """Of images: all are alike to it, and any pixel as probably black as white. It sees no noise."""
+
+    steps = 10
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         return torch.zeros(len(images), 2), torch.zeros(len(images), 2)
 
     def decode(self, latents: Tensor) -> Tensor:
         return torch.zeros(len(latents), 3)
+
+    def noisy(self, images: Tensor, steps: Tensor, noise: Tensor) -> Tensor:
+        return noise
+
+    def noise(self, noisy: Tensor, steps: Tensor) -> Tensor:
+        return torch.zeros_like(noisy)
+
+    def generate(self, rows: int) -> Tensor:
+        return torch.rand(rows, 3)
+
+
+class Judge:
+    def __call__(self, images: Tensor) -> Tensor:
+        return images
 
 
 class Reader(nn.Module):
@@ -103,14 +120,14 @@ class Reader(nn.Module):
 def test_every_task_returns_the_metrics_it_declares() -> None:
     text: tuple[nn.Module, tuple[int, ...], int] = (Speaker(), Tokens(4, 12), 12)
     others = {"language_modelling": text, "masked_language_modelling": text, "transduction": text}
-    others["generation"] = (Guesser(), (3,), 3)
+    others |= dict.fromkeys(("generation", "adversarial_generation", "denoising"), (Guesser(), (3,), 3))
     others["segmentation"] = (Echo(), (3, 4, 4), 3)
     graphs = Graphs(4, 2, 2, 9, 4, 8, each_node=True)
     others["node_classification"] = (Reader(), graphs, 3)
     for name, task in TASKS.items():
         model, shape, outputs = others.get(name, (Echo(), (3,), 3))
         inputs, targets = task().example(20, shape, outputs)
-        measured = task().evaluate(model, Split(inputs, targets), 8)
+        measured = task().evaluate(model, Rows(inputs, targets, Judge()), 8)
         assert list(measured) == list(task.metrics), name
         assert set(task.metrics.values()) <= {"min", "max"}
         assert all(type(value) is float for value in measured.values())

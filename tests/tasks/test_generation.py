@@ -17,6 +17,7 @@ from orchestrator.tasks.generation import Generation, divergence, terms
 class Rows:
     inputs: Tensor
     targets: Tensor
+    judge: Any = torch.Tensor.double
 
 
 class Known(nn.Module):
@@ -28,6 +29,9 @@ class Known(nn.Module):
 
     def decode(self, latents: Tensor) -> Tensor:
         return 1.5 * latents[:, :1].repeat(1, 5)
+
+    def generate(self, rows: int) -> Tensor:
+        return torch.rand(rows, 5)
 
 
 def images(rows: int = 50) -> Tensor:
@@ -84,6 +88,11 @@ def test_active_units_by_hand() -> None:
     for batch_size in (3, 8):
         measured = Generation().evaluate(Known(), Rows(inputs, torch.zeros(8, 0)), batch_size)
         assert measured["active_units"] == 0.5
+
+
+def test_what_it_generates_is_measured_too() -> None:
+    measured = Generation().evaluate(Known(), Rows(images(1000), torch.zeros(1000, 0)), 50)
+    assert measured["frechet"] < 0.01 and measured["coverage"] > 0.9
 
 
 def test_a_batch_that_ends_short_weighs_its_rows() -> None:
