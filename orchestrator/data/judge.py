@@ -60,7 +60,8 @@ class Judge:
     def read(cls, folder: Path) -> Judge:
         """Raises UserError where there is none, or it is not whole."""
         try:
-            with np.load(folder / JUDGE_FILE, allow_pickle=False) as file:
+            # Opened here, since NumPy leaves open what turns out to be no archive.
+            with (folder / JUDGE_FILE).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 return cls({name: torch.from_numpy(file[name]) for name in file.files})
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(
