@@ -4,7 +4,7 @@ Radford, Metz, Chintala, "Unsupervised representation learning with deep convolu
 ICLR 2016, section 3; the game and its losses are in `tasks/adversarial_generation.py`. Letters: B batch, C maps, L
 latents.
 
-    generator        L → 2 C maps of a quarter of the sides → C of a half → channels, by 4×4 kernels of fractional stride
+    generator        L → 2 C maps of a quarter of the sides → C of a half → channels, by 4×4 kernels of stride ½
     discriminator    channels → C of a half → 2 C of a quarter → 1, by 4×4 kernels of stride 2
 
 ReLU and batch normalization in the generator, leaky ReLU (0.2) in the discriminator, weights from N(0, 0.02²).

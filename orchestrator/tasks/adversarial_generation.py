@@ -84,4 +84,5 @@ def steepness(model: Any, real: Tensor, fake: Tensor) -> Tensor:
     between = (weight * real + (1 - weight) * fake).requires_grad_()
     # A view: torch's counter of operations can't follow a gradient to what was itself given to a module.
     (gradient,) = torch.autograd.grad(model.score(between.view_as(between)).sum(), between, create_graph=True)
-    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    loss: Tensor = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    return loss

@@ -33,7 +33,7 @@ def measure(model: Any, split: Split, batch_size: int) -> dict[str, float]:
             "generated images can't be measured: the data has no judge; take it from orchestrator.data.load"
         )
     with evaluating(model):
-        sizes = [len(rows) for rows in torch.arange(GENERATED).split(batch_size)]
+        sizes = [min(batch_size, GENERATED - first) for first in range(0, GENERATED, batch_size)]
         images = torch.cat([model.generate(rows).float() for rows in sizes])
         if not images.isfinite().all():
             return dict.fromkeys(METRICS, math.nan)

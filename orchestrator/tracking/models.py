@@ -125,7 +125,7 @@ def sheet(network: nn.Module) -> np.ndarray[Any, Any]:
         images: torch.Tensor = network.eval().generate(SHEET_SIDE**2)  # type: ignore[operator]
     if images.shape[1] != 3:
         images = images.mean(1, keepdim=True)
-    rows = images.clamp(0, 1).unflatten(0, (SHEET_SIDE, SHEET_SIDE)).permute(0, 3, 1, 4, 2)
+    rows = images.clamp(0, 1).reshape(SHEET_SIDE, SHEET_SIDE, *images.shape[1:]).permute(0, 3, 1, 4, 2)
     whole: np.ndarray[Any, Any] = (255 * rows.flatten(2, 3).flatten(0, 1)).round().byte().numpy()
     return whole
 
