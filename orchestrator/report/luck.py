@@ -16,18 +16,31 @@ it, so the second part is raised by 1 + ρ; and the whole counts as known on hal
 went into S. Chosen by simulation against the bootstrap of the best of K (too small: it rarely leaves the largest
 value) and A. Rényi's normalized spacings (up to a hundred times too large where there is a best value to come near to).
 
+All of that in logarithms where the metric has an end to come near to: of a loss above 0, or of what an accuracy leaves
+to 1. One search is a poor witness of its own luck; the others of its family, at other sizes and amounts of data, drew
+from the same space. So a cell's luck is the mean of its family's, unless its own is more, and known on the degrees of
+freedom of all. A trial that was stopped counts with what it had, bettered by as much as those that went on bettered
+themselves from the same epoch.
+
 Assumed: a sampler that learns from its trials is as lucky as one that draws them alike; no long tail of rare, far
 better configurations; test ranks the configurations as validation does. Fewer than 8 trials are few.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
+
+from orchestrator.records import COMPLETE, ENDED, FINAL, PRUNED, SEARCH
+from orchestrator.report.frames import Frames
+
+Values = NDArray[np.float64]
 
 # With two values there is a slope, and nothing that says how wrong it is.
 FEWEST = 3
@@ -51,13 +64,65 @@ class Luck:
         return float(np.sqrt(self.variance))
 
 
+def of_family(frames: Frames, family: str) -> dict[str, Luck]:
+    """The luck of each cell's search, in the unit of the metric; without the cells whose search is too short to tell.
+
+    Each is the family's mean, weighted by degrees of freedom, or the cell's own where that is more.
+    """
+    trials = frames.trials[(frames.trials["family"] == family) & frames.trials["status"].isin(ENDED)]
+    valued = trials[trials["value"].notna()]
+    up, slope = _scale(valued["value"].to_numpy(float), frames.direction)
+    own, slopes = {}, {}
+    for cell, rows in trials[trials["kind"] == SEARCH].groupby("cell", sort=False):
+        again = valued.loc[(valued["cell"] == cell) & (valued["kind"] == FINAL), "value"].to_numpy(float)
+        finished, stopped = _ends(frames, rows, up)
+        ranked, others = (finished, stopped) if len(finished) else (stopped, finished)
+        told = of_search(list(ranked), list(others), len(rows), list(up(again)))
+        if told is not None:
+            own[str(cell)], slopes[str(cell)] = told, slope(float(again.mean()))
+    freedom = sum(told.freedom for told in own.values())
+    mean = sum(told.freedom * told.variance for told in own.values()) / freedom if freedom else 0.0
+    return {
+        cell: replace(
+            told,
+            variance=max(told.variance, mean) * slopes[cell] ** 2,
+            freedom=freedom,
+            spread=told.spread * slopes[cell],
+        )
+        for cell, told in own.items()
+    }
+
+
+def _scale(values: Values, direction: str) -> tuple[Callable[[Values], Values], Callable[[float], float]]:
+    """A scale on which larger is better, and at a value the unit of the metric in units of that scale."""
+    if direction == "min" and len(values) and values.min() > 0:
+        return lambda losses: -np.log(losses), lambda loss: loss
+    if direction == "max" and len(values) and values.max() < 1:
+        return lambda parts: -np.log1p(-parts), lambda part: 1 - part
+    sign = 1.0 if direction == "max" else -1.0
+    return lambda plain: sign * plain, lambda _: 1.0
+
+
+def _ends(frames: Frames, rows: pd.DataFrame, up: Callable[[Values], Values]) -> tuple[Values, Values]:
+    """Of one search, what those that ran to their end came to, and what those that were stopped would have come to."""
+    known = rows[rows["value"].notna()]
+    finished, stopped = known[known["status"] == COMPLETE], known[known["status"] == PRUNED]
+    ends, had = up(finished["value"].to_numpy(float)), up(stopped["value"].to_numpy(float))
+    if not len(ends) or not len(had):
+        return ends, had
+    reports = frames.reports[frames.reports["trial"].isin(finished["trial"])]
+    curves = reports.pivot(index="trial", columns="epoch", values=f"validation_{frames.metric}")
+    best = (curves.cummax if frames.direction == "max" else curves.cummin)(axis=1).loc[finished["trial"]]
+    bettered = {epoch: float(np.nanmean(ends - up(best[epoch].to_numpy(float)))) for epoch in best}
+    return ends, had + [bettered.get(epoch, 0.0) for epoch in stopped["epochs"]]
+
+
 def of_search(ranked: Sequence[float], others: Sequence[float], count: int, again: Sequence[float]) -> Luck | None:
     """The luck of one search of `count` trials; values that are better are larger.
 
     Args:
         ranked: values of the trials that a winner was chosen from: those that ran to their end.
-        others: values of those that were stopped before. They say where the middle lies, and the best of them fill up
-            where fewer than three ran to their end: they would have gone on, so the spread is then too wide.
+        others: values of those that were stopped before, as far as they can be told: the better half may have some.
         count: trials in all, those that diverged or failed included.
         again: validation values of the winner's configuration on fresh seeds.
 
@@ -66,8 +131,7 @@ def of_search(ranked: Sequence[float], others: Sequence[float], count: int, agai
     """
     if len(ranked) + len(others) < FEWEST or not len(ranked) or not len(again):
         return None
-    filled = sorted(others, reverse=True)[: max(FEWEST - len(ranked), 0)]
-    better = np.sort([*ranked, *filled])[::-1][: max(-(-count // 2), FEWEST)]
+    better = np.sort([*ranked, *others])[::-1][: max(-(-count // 2), FEWEST)]
     scores = expected_order(count)[: len(better)]
     centred = scores - scores.mean()
     spread = max(float(better @ centred / (centred @ centred)), 0.0)

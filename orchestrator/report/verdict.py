@@ -237,8 +237,6 @@ def _standing(frames: Frames, family: str, column: str) -> Standing | None:
     rows: pd.DataFrame = finals[finals["cell"] == best].sort_values("number")
     first = rows.iloc[0]
     search = anytime.search_of(frames, best)
-    sign = 1.0 if frames.direction == "max" else -1.0
-    ranked, others = ([sign * value for value in values] for values in search.ranked)
     return Standing(
         family,
         best,
@@ -248,5 +246,5 @@ def _standing(frames: Frames, family: str, column: str) -> Standing | None:
         tuple(rows["trial"]),
         tuple(int(seed) for seed in rows["seed"]),
         search,
-        luck.of_search(ranked, others, search.count, list(sign * rows["value"].astype(float))),
+        luck.of_family(frames, family).get(best),
     )

@@ -58,10 +58,10 @@ def test_few_values_have_no_spread() -> None:
     assert luck.of_search([], [0.9, 0.8, 0.7], 3, [0.9]) is None
 
 
-def test_stopped_trials_fill_up_where_few_ran_to_their_end() -> None:
-    told = found([0.9, 0.8], [0.88], others=[0.3, 0.6, 0.2, 0.1])
+def test_stopped_trials_count_among_the_better_half() -> None:
+    told = found([0.9, 0.8], [0.88], others=[0.3, 0.85, 0.2, 0.1])
     assert told.freedom == 1
-    assert told.spread == found([0.9, 0.8, 0.6], [0.88], others=[0.3, 0.2, 0.1]).spread
+    assert told.spread == found([0.9, 0.85, 0.8, 0.3, 0.2, 0.1], [0.88]).spread
 
 
 def test_equal_values_are_no_luck() -> None:

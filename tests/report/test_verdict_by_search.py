@@ -31,6 +31,8 @@ from orchestrator.training.divergence import Diverged
 
 ROOT = Path(__file__).parents[2]
 FAMILIES = ("one", "other")
+# Larger ones are better, by as much as these say; a sweep of one size has the last.
+SIZES = {"s": -0.02, "l": -0.01, "m": 0.0}
 REPEATS = 200
 
 # A worker: a trial and the epochs it may train for; yields its rows, returns its test metrics.
@@ -47,9 +49,11 @@ class Clock:
         return self.now
 
 
-def searched(sweep: Sweep, space: Space, direction: str, train: Train, test: Callable[[Trial], float]) -> History:
+def searched(
+    sweep: Sweep, space: Space, direction: str, train: Train, test: Callable[[Trial], float], sizes: int = 1
+) -> History:
     """A whole sweep of both families, one worker, to the end."""
-    cells = [Cell(name, "m", 1.0, 1000, 6000, 100) for name in FAMILIES]
+    cells = [Cell(name, size, 1.0, 1000, 6000, 100) for name in FAMILIES for size in list(SIZES)[-sizes:]]
     history = History()
     planned = {
         "name": sweep.name,
@@ -165,9 +169,19 @@ class Recorded:
 
 
 def false_winners(
-    objective: MadeUp | Recorded, sampler: str, stopping: str, finalists: int, monkeypatch: pytest.MonkeyPatch
+    objective: MadeUp | Recorded,
+    sampler: str,
+    stopping: str,
+    finalists: int,
+    monkeypatch: pytest.MonkeyPatch,
+    sizes: int = 1,
+    ahead: float = 0.0,
 ) -> float:
-    """Share of the repeats in which one of the twins wins."""
+    """Share of the repeats in which one of the twins wins; `ahead` makes them unequal, and winners true."""
+
+    def values(trial: Trial) -> np.ndarray:
+        family, size, _ = trial.cell.split("-")
+        return objective.values(trial.config) + SIZES[size] + ahead * (family == FAMILIES[0])
 
     def noisy(trial: Trial, salt: int) -> np.random.Generator:
         return np.random.default_rng([trial.seed, salt])
@@ -176,18 +190,18 @@ def false_winners(
         # A run is good or bad as a whole, and wavers a little from epoch to epoch.
         random = noisy(trial, 0)
         whole, wavering = random.normal(0, objective.noise), random.normal(0, objective.noise / 3, objective.epochs)
-        for epoch, value in enumerate(objective.values(trial.config) + whole + wavering, start=1):
+        for epoch, value in enumerate(values(trial) + whole + wavering, start=1):
             yield row(epoch, objective.metric, float(value))
 
     def test(trial: Trial) -> float:
-        return float(objective.values(trial.config).max() + noisy(trial, 1).normal(0, objective.noise))
+        return float(values(trial).max() + noisy(trial, 1).normal(0, objective.noise))
 
     wrong = 0
     for repeat in range(REPEATS):
         if isinstance(objective, Recorded):
             objective.place = repeat
         sweep = specified(repeat, sampler, stopping, finalists=finalists, max_epochs=objective.epochs)
-        history = searched(sweep, objective.space, "max", train, test)
+        history = searched(sweep, objective.space, "max", train, test, sizes)
         wrong += judged(history, monkeypatch).winner is not None
     return wrong / REPEATS
 
@@ -207,6 +221,16 @@ def test_twins_on_a_made_up_objective(
 @pytest.mark.parametrize(("sampler", "stopping"), [("random", "none"), ("parzen", "halving")])
 def test_twins_on_recorded_learning_curves(sampler: str, stopping: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert false_winners(Recorded(), sampler, stopping, 8, monkeypatch) <= 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sampler", "stopping"), [("random", "none"), ("parzen", "halving")])
+@pytest.mark.parametrize("objective", [MadeUp, Recorded])
+def test_twins_of_three_sizes(
+    objective: type[MadeUp | Recorded], sampler: str, stopping: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The luck of a cell is told by the searches of all sizes, and must not be told too small."""
+    assert false_winners(objective(), sampler, stopping, 3, monkeypatch, sizes=3) <= 0.05
 
 
 @pytest.mark.slow
