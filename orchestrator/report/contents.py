@@ -18,11 +18,13 @@ class Options:
 
     `confidence`: of every interval between two families. `curves`: faint learning curves drawn per family at most.
     `rows`: trials listed on the page at most; above, only those that the page refers to (the CSV holds all).
+    `without_transfer`: a finished sweep of the same ladder without transfer, named as under `sweeps`.
     """
 
     confidence: float = 0.95
     curves: int = 60
     rows: int = 500
+    without_transfer: str = ""
 
 
 RANGES: Mapping[str, tuple[float, float]] = {"confidence": (0.5, 0.999), "curves": (0, 500), "rows": (0, 5000)}
@@ -31,12 +33,16 @@ KEYS = ("title", "sweeps", "sections", "options")
 
 @dataclass(frozen=True)
 class Contents:
-    """One report: its title, the folders of the runs it reads, its sections in order, its options."""
+    """One report: its title, the folders of the runs it reads, its sections in order, its options.
+
+    `without_transfer` is the folder of the sweep that the option of this name names.
+    """
 
     title: str
     runs: tuple[Path, ...]
     sections: tuple[str, ...]
     options: Options
+    without_transfer: Path | None = None
 
 
 def load(path: Path, runs: Path, known_sections: Iterable[str]) -> Contents:
@@ -59,8 +65,11 @@ def load(path: Path, runs: Path, known_sections: Iterable[str]) -> Contents:
         if name not in known:
             where = document.where("sections", index)
             raise UserError(f"{where}: unknown section {name!r}; {documents.nearest(name, known)}")
-    folders = tuple(_folder(document, index, name, runs) for index, name in enumerate(names))
-    return Contents(title.strip(), folders, sections, _options(document))
+    folders = tuple(_folder(document, ("sweeps", index), name, runs) for index, name in enumerate(names))
+    options, twin = _options(document), None
+    if options.without_transfer:
+        twin = _folder(document, ("options", "without_transfer"), options.without_transfer, runs)
+    return Contents(title.strip(), folders, sections, options, twin)
 
 
 def _words(document: documents.Document, key: str, default: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -75,14 +84,14 @@ def _words(document: documents.Document, key: str, default: tuple[str, ...] | No
     return tuple(words)
 
 
-def _folder(document: documents.Document, index: int, name: str, runs: Path) -> Path:
+def _folder(document: documents.Document, key: documents.KeyPath, name: str, runs: Path) -> Path:
     is_path = "/" in name or "\\" in name
     folder = Path(name).expanduser() if is_path else runs / name
     if (folder / FILE).is_file():
         return folder
     beside = folder.parent
     there = sorted(found.parent.name for found in beside.glob(f"*/{FILE}")) if beside.is_dir() else []
-    where = document.where("sweeps", index)
+    where = document.where(*key)
     if not there:
         raise UserError(f"{where}: no sweep {name!r}: {beside} holds none; run `orchestrate sweep` first")
     raise UserError(f"{where}: no sweep {name!r} in {beside}; {documents.nearest(folder.name, there)}")
@@ -97,6 +106,10 @@ def _options(document: documents.Document) -> Options:
         where = document.where("options", key)
         if key not in types:
             raise UserError(f"{where}: unknown key 'options.{key}'; {documents.nearest(key, types)}")
+        if types[key] is str:
+            if not isinstance(value, str) or not value:
+                raise UserError(f"{where}: options.{key}: expected the name of a sweep, found {value!r}")
+            continue
         low, high = RANGES[key]
         whole = types[key] is int
         number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)

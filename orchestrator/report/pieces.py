@@ -84,11 +84,12 @@ class Section:
 
 @dataclass(frozen=True)
 class Context:
-    """What every section reads."""
+    """What every section reads. `without_transfer`: another search of the same ladder, where the report names one."""
 
     frames: Frames
     options: Options
     dress: Dress
+    without_transfer: Frames | None = None
 
 
 def trial_link(trial: str, text: str = "") -> Markup:

@@ -16,7 +16,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from orchestrator.errors import UserError
-from orchestrator.report import contents, frames, markdown, svg
+from orchestrator.report import contents, frames, head_start, markdown, svg
 from orchestrator.report.contents import Contents
 from orchestrator.report.pieces import Context, Figure, Section, Table
 from orchestrator.report.sections import SECTIONS
@@ -38,8 +38,9 @@ def build(spec_path: Path, runs: Path, out: Path | None = None) -> Path:
     """
     asked = contents.load(spec_path, runs, SECTIONS)
     read = frames.read(asked.runs)
-    context = Context(read, asked.options, Dress(read.families))
-    sections = {name: SECTIONS[name][1](context) for name in asked.sections}
+    context = Context(read, asked.options, Dress(read.families), _twin(asked, read))
+    made = {name: SECTIONS[name][1](context) for name in asked.sections}
+    sections = {name: section for name, section in made.items() if section}
     files = {PAGE: page(asked, context, sections), METRICS: _json(_metrics(sections))}
     files[MARKDOWN] = markdown.page(asked, sections)
     for section in sections.values():
@@ -53,6 +54,15 @@ def build(spec_path: Path, runs: Path, out: Path | None = None) -> Path:
     folder = out or spec_path.parent / spec_path.stem
     _write(folder, files)
     return folder / PAGE
+
+
+def _twin(asked: Contents, read: frames.Frames) -> frames.Frames | None:
+    """The same ladder without transfer, where the report names one."""
+    if asked.without_transfer is None:
+        return None
+    twin = frames.read([asked.without_transfer])
+    head_start.check(read, twin, asked.without_transfer)
+    return twin
 
 
 def page(asked: Contents, context: Context, sections: Mapping[str, Section]) -> str:

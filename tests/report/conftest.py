@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.records import FINAL, SEARCH, SIZES, trial_id
+from orchestrator.records import FINAL, PREDICTED, SAMPLED, SEARCH, SIZES, trial_id
 
 TRAIN_ROWS = 1149
 # parameters at "xs", floor of the loss, strength of the size term
@@ -21,7 +21,11 @@ DEFAULT = (3_000, 0.05, 3.0)
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to make up. `floors` overrides the floor of a family's loss; `seed_noise` is the spread of the finals."""
+    """What to make up. `floors` overrides the floor of a family's loss; `seed_noise` is the spread of the finals.
+
+    `transfer`: whether larger cells begin with a predicted configuration, "useful" (its learning rate is nearly the
+    best) or "useless" (as good as any other).
+    """
 
     families: Sequence[str] = ("perceptron", "mlp", "lenet")
     sizes: Sequence[str] = ("xs", "s", "m")
@@ -34,6 +38,7 @@ class Recipe:
     accidents: bool = True
     name: str = "demo"
     floors: dict[str, float] = field(default_factory=dict)
+    transfer: str = ""
 
 
 def _config(random: np.random.Generator) -> dict[str, Any]:
@@ -160,6 +165,7 @@ def make_up(recipe: Recipe | None = None) -> tuple[dict[str, Any], dict[str, lis
     tables: dict[str, list[dict[str, Any]]] = {"trials": [], "reports": [], "cells": []}
     clock = 1_760_000_000.0
     for family in recipe.families:
+        smallest = NETWORKS.get(family, DEFAULT)[0] * 4 ** SIZES.index(recipe.sizes[0]) * recipe.fractions[0]
         for size in recipe.sizes:
             for fraction in recipe.fractions:
                 params = NETWORKS.get(family, DEFAULT)[0] * 4 ** SIZES.index(size)
@@ -177,11 +183,15 @@ def make_up(recipe: Recipe | None = None) -> tuple[dict[str, Any], dict[str, lis
                     kind = SEARCH if number < recipe.search else FINAL
                     done = [r for r in rows if r["status"] == "complete"]
                     config = _config(random)
+                    predicted = bool(recipe.transfer) and number == 0 and params * fraction > smallest
+                    if predicted and recipe.transfer == "useful":
+                        config["learning_rate"] = 0.01 * 10 ** random.normal(0, 0.1)
                     if kind == FINAL:
                         if not done:
                             continue
                         config = json.loads(max(done, key=lambda r: r["value"])["config"])
                     row, reports = _trial(recipe, cell, kind, number, config, random, clock)
+                    row["origin"] = PREDICTED if predicted else SAMPLED
                     clock += 0.4
                     rows.append(row)
                     tables["reports"] += reports
@@ -223,6 +233,7 @@ def _header(recipe: Recipe, ended: float) -> dict[str, Any]:
             "data_fractions": list(recipe.fractions),
             "sampler": {"name": "tpe", "startup_trials": 10},
             "early_stopping": {"name": "halving", "min_epochs": 1, "reduction_factor": 3.0},
+            "transfer": bool(recipe.transfer),
         },
         "spaces": dict.fromkeys(recipe.families, space),
         "card": {
@@ -263,9 +274,14 @@ def recipe() -> type[Recipe]:
 
 
 @pytest.fixture(scope="session")
-def prepare_made_up() -> Callable[[pytest.MonkeyPatch, Path], Callable[..., Path]]:
-    """For fixtures that live longer than a test: `made_up` over a patch and a folder of their own."""
-    return _preparing
+def prepare_whole() -> Callable[[pytest.MonkeyPatch, Path], Path]:
+    """For fixtures that live longer than a test: write a report with every section there is, and return its path."""
+
+    def prepare(patch: pytest.MonkeyPatch, folder: Path) -> Path:
+        text = "title: Made up\nsweeps: [demo]\noptions: {without_transfer: alone}\n"
+        return _preparing(patch, folder)(text, Recipe(transfer="useful"), Recipe(name="alone", seed=2))
+
+    return prepare
 
 
 @pytest.fixture

@@ -18,10 +18,10 @@ Made = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, prepare_made_up: Callable[..., Made]) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory, prepare_whole: Made) -> Iterator[Path]:
     """The whole made-up report, built once."""
     with pytest.MonkeyPatch.context() as patch:
-        path = prepare_made_up(patch, tmp_path_factory.mktemp("whole"))()
+        path = prepare_whole(patch, tmp_path_factory.mktemp("whole"))
         yield render.build(path, path.parents[1] / "runs").parent
 
 

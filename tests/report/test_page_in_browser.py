@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from browser import MARKS, Browser
@@ -23,10 +22,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory, prepare_made_up: Callable[..., Any]) -> Iterator[Path]:
+def page(tmp_path_factory: pytest.TempPathFactory, prepare_whole: Callable[..., Path]) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("page")
     with pytest.MonkeyPatch.context() as patch:
-        yield render.build(prepare_made_up(patch, folder)(), folder / "runs")
+        yield render.build(prepare_whole(patch, folder), folder / "runs")
 
 
 def test_the_page_shows_every_section_without_a_console_error_or_an_outside_request(

@@ -28,10 +28,10 @@ def build(path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory, prepare_made_up: Callable[..., Made]) -> Iterator[Path]:
+def page(tmp_path_factory: pytest.TempPathFactory, prepare_whole: Made) -> Iterator[Path]:
     """The page of the whole made-up sweep, built once."""
     with pytest.MonkeyPatch.context() as patch:
-        yield build(prepare_made_up(patch, tmp_path_factory.mktemp("whole"))())
+        yield build(prepare_whole(patch, tmp_path_factory.mktemp("whole")))
 
 
 def answers(page: Path) -> dict[str, str]:

@@ -47,6 +47,8 @@ def test_a_sweep_may_be_given_as_a_path(runs: Path) -> None:
         ("sweeps: [demo]\noptions: {confidence: 95}\n", "options.confidence: expected a number from 0.5 to 0.999"),
         ("sweeps: [demo]\noptions: {rows: 1.5}\n", "options.rows: expected a whole number from 0 to 5000"),
         ("sweeps: [demo]\noptions: {rows: true}\n", "options.rows: expected a whole number"),
+        ("sweeps: [demo]\noptions: {without_transfer: 3}\n", "options.without_transfer: expected the name of a sweep"),
+        ("sweeps: [demo]\noptions:\n  without_transfer: alone\n", "demo.yaml:3: no sweep 'alone' in"),
         ("sweeps: [dmeo]\n", "demo.yaml:1: no sweep 'dmeo' in"),
         ("sweeps: [dmeo]\n", "did you mean 'demo'?"),
         ("sweeps: demo\n", "sweeps: expected a list of names, found 'demo'"),

@@ -18,15 +18,17 @@ from orchestrator.report.sections import (
     scaling,
     search,
     summary,
+    transfer,
 )
 
-# name → (what the page's navigation says, the function)
-SECTIONS: Mapping[str, tuple[str, Callable[[Context], Section]]] = {
+# name → (what the page's navigation says, the function; None: it has no place in this report)
+SECTIONS: Mapping[str, tuple[str, Callable[[Context], Section | None]]] = {
     "summary": ("Best family", summary.section),
     "run": ("What was run", run.section),
     "scaling": ("Scaling", scaling.section),
     "frontier": ("Compute-optimal size", frontier.section),
     "hyperparameters": ("Hyperparameters and scale", hyperparameters.section),
+    "transfer": ("Transfer", transfer.section),
     "curves": ("Learning curves", curves.section),
     "search": ("What mattered", search.section),
     "divergence": ("Divergence", divergence.section),
