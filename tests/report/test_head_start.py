@@ -118,6 +118,15 @@ def test_a_saving_is_found_and_its_parts_are_in_the_tables(made_up: Made, recipe
     assert (folder / "figures" / "transfer.svg").is_file()
 
 
+def test_rates_of_two_optimizers_are_not_compared(made_up: Made, recipe: Any) -> None:
+    path = made_up(ALONE, recipe(transfer="useful"))
+    read = frames.read([path.parents[1] / "runs" / "demo"])
+    missed, used = head_start.misses(read), read.trials.set_index("trial")["config.optimizer"]
+    alike = missed["predicted_trial"].map(used) == missed["best_trial"].map(used)
+    assert 0 < alike.sum() < len(alike)
+    assert (missed["factor"].notna() == alike).all()
+
+
 def test_none_is_not_told_as_one(made_up: Made, recipe: Any) -> None:
     path = made_up(TWIN, recipe(transfer="useless", search=12), recipe(name="alone", search=12, seed=2))
     assert answer(path).startswith("Cannot tell whether it saved trials")
