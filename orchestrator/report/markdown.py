@@ -21,7 +21,7 @@ def page(asked: Contents, sections: Mapping[str, Section]) -> str:
     parts = [f"# {_escaped(asked.title)}", "The same with all figures in place: [index.html](index.html)."]
     for section in sections.values():
         parts += [f"## {_escaped(section.question)}", f"> {_text(section.answer)}"]
-        for block in section.pieces:
+        for block in () if section.answered else section.pieces:
             if isinstance(block, Figure):
                 parts += _figure(block)
             elif isinstance(block, Table):

@@ -69,12 +69,17 @@ Block = Figure | Table | Markup
 
 @dataclass(frozen=True)
 class Section:
-    """`numbers` go into metrics.json under flat names. A tuple of blocks stands side by side, the first at the left."""
+    """`numbers` go into metrics.json under flat names. A tuple of blocks stands side by side, the first at the left.
+
+    Where the answer says all there is, `answered`, the blocks are kept as files, which are the same for every run of a
+    sweep, and not shown.
+    """
 
     question: str
     answer: Markup
     blocks: Sequence[Block | tuple[Block, ...]] = ()
     numbers: Mapping[str, float | int | None] = field(default_factory=dict)
+    answered: bool = False
 
     @property
     def pieces(self) -> list[Block]:

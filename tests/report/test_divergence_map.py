@@ -70,8 +70,13 @@ def test_the_answer_names_family_setting_and_rates(made_up: Made, recipe: Any) -
 
 
 def test_a_sweep_without_divergence_says_so(made_up: Made, recipe: Any) -> None:
+    """The answer alone: no empty figure, no empty table; their files are there, as for every run of the sweep."""
     said, folder = built(made_up(SECTION, recipe(accidents=False)))
     assert said.startswith("Nowhere: none of the")
+    for name in ("index.html", "report.md"):
+        text = (folder / name).read_text(encoding="utf-8")
+        assert not re.search("<figure|<table|figures/|tables/", text)
+    assert (folder / "tables" / "divergence.csv").is_file()
     assert "No trial of the search diverged" in (folder / "figures" / "divergence-map.svg").read_text(encoding="utf-8")
 
 

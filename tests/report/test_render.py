@@ -84,6 +84,12 @@ def test_the_manifest_does_not_depend_on_what_was_measured(made_up: Made, recipe
     assert one == other
 
 
+def test_nor_on_what_went_wrong(made_up: Made, recipe: Any) -> None:
+    asked = "sweeps: [demo]\nsections: [divergence, failures]\n"
+    texts = [build(made_up(asked, recipe(accidents=accidents, **SMALL))) for accidents in (True, False)]
+    assert len({path.with_name("contents.json").read_text(encoding="utf-8") for path in texts}) == 1
+
+
 def test_the_manifest_names_every_file(page: Path) -> None:
     listed = json.loads(page.with_name("contents.json").read_text(encoding="utf-8"))["sections"]
     tables = {name: columns for one in listed for name, columns in one["tables"].items()}

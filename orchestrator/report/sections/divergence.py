@@ -39,6 +39,8 @@ def section(context: Context) -> Section:
         answer=_answer(context, ended, found),
         blocks=[_figure(context, ended, found), _endings(context), _rates(context, found)],
         numbers={"search_diverged_share": wild / len(ended) if len(ended) else None},
+        # A finalist may diverge where no trial of the search did.
+        answered=not (context.frames.trials["status"] == DIVERGED).any(),
     )
 
 

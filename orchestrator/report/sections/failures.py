@@ -20,8 +20,9 @@ def section(context: Context) -> Section:
     return Section(
         question="What went wrong?",
         answer=_answer(context, frame),
-        blocks=[_table(context, frame)] if len(frame) else [],
+        blocks=[_table(context, frame)],
         numbers={"broken_trials": len(frame)},
+        answered=frame.empty,
     )
 
 
