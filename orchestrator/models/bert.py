@@ -25,7 +25,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -78,9 +77,6 @@ class Block(nn.Module):
 
 
 class BERT(nn.Module):
-    # torch's counter doesn't see the fused attention of every device.
-    counted_on_meta: ClassVar[bool] = True
-
     def __init__(self, config: Config, longest: int, vocabulary: int, outputs: int) -> None:
         super().__init__()
         self.vocabulary = vocabulary

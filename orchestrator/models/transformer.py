@@ -22,7 +22,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -104,9 +103,6 @@ class Side(nn.Module):
 
 
 class Transformer(nn.Module):
-    # torch's counter doesn't see the fused attention of every device.
-    counted_on_meta: ClassVar[bool] = True
-
     def __init__(self, config: Config, longest: int, vocabulary: int, outputs: int) -> None:
         super().__init__()
         self.encoder = Side(config, longest, vocabulary, writes=False)

@@ -82,7 +82,6 @@ def steepness(model: Any, real: Tensor, fake: Tensor) -> Tensor:
     """(|∇D(x̂)| - 1)² at random points between pairs of images, one weight an image; the mean over them."""
     weight = torch.rand(len(real), *(1 for _ in real.shape[1:]), device=real.device)
     between = (weight * real + (1 - weight) * fake).requires_grad_()
-    # A view: torch's counter of operations can't follow a gradient to what was itself given to a module.
-    (gradient,) = torch.autograd.grad(model.score(between.view_as(between)).sum(), between, create_graph=True)
+    (gradient,) = torch.autograd.grad(model.score(between).sum(), between, create_graph=True)
     loss: Tensor = (gradient.flatten(1).norm(dim=1) - 1).square().mean()
     return loss
