@@ -65,6 +65,24 @@ def data_prepare(names: tuple[str, ...], data_root: Path) -> None:
 
 
 @orchestrate.command()
+@click.argument("names", nargs=-1, metavar="[NAME]…")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("--spaces", type=FOLDER, default=Path("search_spaces"), show_default=True,
+              help="Folder of search spaces.")  # fmt: skip
+def families(names: tuple[str, ...], as_json: bool, spaces: Path) -> None:
+    """Each family's variants, tasks, paper and search space, and what its sizes cost on a small example."""
+    from orchestrator import screen
+    from orchestrator.families import listed
+
+    told = listed(names, spaces)
+    if as_json:
+        _say(json.dumps(list(told), indent=1, ensure_ascii=False))
+        return
+    for index, family in enumerate(told):
+        _say(("\n" if index else "") + screen.family(family))
+
+
+@orchestrate.command()
 @click.argument("pipeline", type=FILE)
 @ADDRESS
 @WORKERS

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from orchestrator.budget import UNITS
 from orchestrator.progress import duration
+from orchestrator.report.wording import short
 from orchestrator.spec import NO_LIMIT
 
 if TYPE_CHECKING:
@@ -26,6 +29,61 @@ def datasets(rows: Iterable[Row]) -> Table:
         count = f"{row.rows:,}" if row.rows else ""
         table.add_row(row.name, row.task, shape, count, "yes" if row.prepared else "", row.source, row.licence)
     return table
+
+
+COLUMNS = 100
+
+
+def family(told: dict[str, Any]) -> str:
+    """A family as `families.listed` tells it: a block of lines of at most `COLUMNS`."""
+    variants = _variants(told["variants"])
+    for task, about in told["tasks"].items():
+        variants += [f"{variant} ({task})" for variant in _variants(about["choices"])]
+    about = {
+        "paper": told["paper"],
+        "variants": "; ".join(variants) or "none",
+        "search space": told["search_space"] + ("" if told["search_space_exists"] else ": no such file"),
+        "size sets": ", ".join(next(iter(told["sizes"].values()))),
+    }
+    if told["extra"]:
+        state = "installed" if told["installed"] else f"pip install 'family-orchestrator[{told['extra']}]'"
+        about["extra"] = f"{told['extra']}: {state}"
+    lines = [told["family"]]
+    for word, text in about.items():
+        lines += textwrap.wrap(f"  {word:<15}{text}", COLUMNS, subsequent_indent=17 * " ", break_on_hyphens=False)
+    lines.append(f"  {'':<43}" + "".join(f"{size:>11}" for size in told["sizes"]))
+    for task, about in told["tasks"].items():
+        lines += _counted(task, about)
+    return "\n".join(lines)
+
+
+def _variants(choices: dict[str, list[Any]]) -> list[str]:
+    """`pooling: last, mean, max`; what is on or off by its name alone."""
+    return [name if values == [False, True] else f"{name}: {', '.join(values)}" for name, values in choices.items()]
+
+
+def _counted(task: str, about: dict[str, Any]) -> list[str]:
+    """Lines of one task: its example, and what a network of each size has and costs on that."""
+    beside = [task, _example(about["example"]), *([f"for {about['data']}"] if about["data"] != task else [])]
+    counts = about["counts"]
+    if counts is None:
+        return [f"  {task:<27}not counted without the extra"]
+    numbers = {"parameters": [f"{one['params']:,}" for one in counts.values()]}
+    bare = [f"{one['params_without_embeddings']:,}" for one in counts.values()]
+    if bare != numbers["parameters"]:
+        numbers["no embeddings"] = bare
+    numbers["FLOPs a sample"] = [short(one["flops_per_sample"]) for one in counts.values()]
+    lines = [f"{word:<16}" + "".join(f"{text:>11}" for text in texts) for word, texts in numbers.items()]
+    return [f"  {left:<27}{right}".rstrip() for left, right in zip_longest(beside, lines, fillvalue="")]
+
+
+def _example(example: dict[str, Any]) -> str:
+    outputs = f" → {example['outputs']}"
+    if example["kind"] == "tokens":
+        return f"{example['time']} of {example['vocabulary']} tokens{outputs}"
+    if example["kind"] == "graphs":
+        return f"{example['mean_nodes']} nodes{outputs}"
+    return "×".join(map(str, example["shape"])) + outputs
 
 
 def cells_planned(planned: Plan) -> Table:

@@ -21,6 +21,7 @@ FLOORS = {
     **dict.fromkeys(("models", "tasks", "data", "space", "records"), 1),
     **dict.fromkeys(("training", "search", "journal", "history", "spec", "cell_search", "transfer"), 2),
     **dict.fromkeys(("engine", "plan", "ray", "tracking", "report", "progress", "status", "export", "budget"), 3),
+    **dict.fromkeys(("families",), 3),
     **dict.fromkeys(("sweep", "extension", "screen"), 4),
     **dict.fromkeys(("cli",), 5),
 }
@@ -64,6 +65,7 @@ NO_LAYERS = {"Module", "Parameter", "functional", "utils"}
 COMMANDS = {
     "data list": ("--data-root",),
     "data prepare": ("names", "--data-root"),
+    "families": ("names", "--json", "--spaces"),
     "sweep": (
         *("pipeline", "--address", "--workers", "--set", "--dry-run", "--fresh", "--renew", "--runs", "--data-root"),
     ),

@@ -64,6 +64,15 @@ def parameters(family: str, task: str) -> dict[str, Allowed]:
     return names
 
 
+def choices(owner: Any) -> dict[str, list[Value]]:
+    """The fields of a model's or a task's configuration that are a choice among words, or of yes or no."""
+    found: dict[str, list[Value]] = {}
+    for name, allowed in _fields(owner).items():
+        if allowed is bool or isinstance(allowed, tuple):
+            found[name] = [False, True] if allowed is bool else list(allowed)
+    return found
+
+
 def split_config(family: str, size: str, task: str, config: Mapping[str, Any]) -> Settings:
     """Check a flat configuration and divide it among model, task and trainer; the size fills in the rest.
 
