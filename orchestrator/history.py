@@ -325,6 +325,7 @@ def cell_rows(history: History) -> list[dict[str, Any]]:
                 "size": cell.size,
                 "data_fraction": cell.data_fraction,
                 "params": cell.params,
+                "params_without_embeddings": cell.params_without_embeddings,
                 "flops": cell.flops,
                 "train_samples": cell.train_samples,
                 "asked": len(mine),

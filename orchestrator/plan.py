@@ -294,7 +294,8 @@ def _cell(family: str, size: str, fraction: float, card: Card) -> Cell:
     rows = _rows(card, fraction)
     # Each of the nodes that are told has its share of the graph's cost.
     share = rows if card.task == "node_classification" else 1
-    return Cell(family, size, fraction, described.params, -(-described.flops_per_sample // share), rows)
+    flops = -(-described.flops_per_sample // share)
+    return Cell(family, size, fraction, described.params, flops, rows, described.params_without_embeddings)
 
 
 def _space(pipeline: Document, sweep: Sweep, family: str, task: str) -> Space:

@@ -37,8 +37,8 @@ REPORTS = (
     "gradient_norm",
 )
 CELLS = (
-    *("cell", "family", "size", "data_fraction", "params", "flops", "train_samples", "asked", "complete"),
-    *("pruned", "diverged", "failed", "best", "best_trial", "test", "test_sd", "finals"),
+    *("cell", "family", "size", "data_fraction", "params", "params_without_embeddings", "flops", "train_samples"),
+    *("asked", "complete", "pruned", "diverged", "failed", "best", "best_trial", "test", "test_sd", "finals"),
 )
 
 
@@ -48,6 +48,8 @@ class Cell:
 
     `params` counts trained parameters; `flops` is floating-point operations per training sample (forward and
     backward); `train_samples` counts the rows of the training split that the fraction keeps.
+    `params_without_embeddings` leaves out tables that are looked up (`models/embeddings.py`); None in the journals of
+    sweeps that began before it was counted.
     """
 
     family: str
@@ -56,6 +58,7 @@ class Cell:
     params: int
     flops: int
     train_samples: int
+    params_without_embeddings: int | None = None
 
     @property
     def id(self) -> str:

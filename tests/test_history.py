@@ -164,6 +164,17 @@ def test_a_cell_is_named_by_family_size_and_fraction_and_can_be_split_again(frac
     assert (family, size) == ("mlp", "xs") and float(text) == pytest.approx(fraction, abs=1e-12)
 
 
+def test_a_journal_from_before_embeddings_were_counted_is_read() -> None:
+    older = planned(spec())
+    older["cells"] = [{key: cell[key] for key in cell if key != "params_without_embeddings"} for cell in older["cells"]]
+    newer = planned(spec())
+    newer["cells"][0]["params_without_embeddings"] = 900
+    for plan, counts in ((older, [None, None]), (newer, [900, None])):
+        rows = history.cell_rows(history.fold([Event(1, "planned", "planned", None, 1.0, plan)]))
+        assert [row["params_without_embeddings"] for row in rows] == counts
+        assert [row["params"] for row in rows] == [1000, 2000]
+
+
 def test_seeds_are_of_an_identity_and_fit_everywhere() -> None:
     assert records.seed_of(0, "mlp-m-1", "search", 3) == records.seed_of(0, "mlp-m-1", "search", 3)
     seeds = {records.seed_of(sweep, "mlp-m-1", "search", number) for sweep in range(10) for number in range(100)}

@@ -114,6 +114,14 @@ class GNN(nn.Module):
         pools = {"mean": layers.global_mean_pool, "sum": layers.global_add_pool, "max": layers.global_max_pool}
         self.pool = pools[config.pooling]
 
+    def embedding_tables(self) -> list[Tensor]:
+        """A row for each id of the vocabulary: see `embeddings.py`. Its sums over what is said of a node are computed
+        as a product all the same, which is among the operations counted."""
+        hop: Any = self.hops[0]
+        if self.config.layers == "sage":
+            return [hop.lin_l.weight, hop.lin_r.weight]
+        return [hop.nn[0].weight if self.config.layers == "gin" else hop.lin.weight]
+
     def forward(self, tables: Tensor) -> Tensor:
         """[B, N, codes + neighbours] → [B, O], or where each node has outputs [B, O, N], zeros for padding."""
         return self.countable(len(tables)) if tables.is_meta else self.read_out(self.states(tables))

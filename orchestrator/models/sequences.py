@@ -1,11 +1,11 @@
-"""What networks for sequences share: where a row ends, writing token by token, which parameters are embeddings."""
+"""What networks for sequences share: where a row ends, and writing token by token."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from orchestrator.tokens import BEGIN, END, PADDING
 
@@ -32,13 +32,3 @@ def greedy(after: Callable[[Tensor], Tensor], rows: int, steps: int, device: tor
         if bool(ended.all()):
             break
     return said
-
-
-def embedding_parameters(model: nn.Module) -> int:
-    """Trained numbers in tables of tokens and positions: they cost no operations, and grow with the vocabulary.
-
-    Scaling laws of language models leave them out (Kaplan et al., "Scaling laws for neural language models", 2020,
-    section 2.1). A table that is the output layer's weight as well is counted here.
-    """
-    tables = {id(module.weight): module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
-    return sum(table.numel() for table in tables.values() if table.requires_grad)

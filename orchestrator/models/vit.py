@@ -111,6 +111,10 @@ class ViT(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
 
+    def embedding_tables(self) -> list[Tensor]:
+        """The positions: see `embeddings.py`."""
+        return [self.positions]
+
     def tokens(self, images: Tensor) -> Tensor:
         """[B, channels, height, width] → [B, T, D]: the class token, then the patches, row by row."""
         patches = self.embedding(functional.pad(images, self.padding)).flatten(2).mT

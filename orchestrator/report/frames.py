@@ -25,6 +25,7 @@ NUMERIC = (
     "value",
     "best_validation_loss",
     "params",
+    "params_without_embeddings",
     "flops",
     "seconds",
     "epochs",

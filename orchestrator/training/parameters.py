@@ -14,7 +14,7 @@ from torch import nn
 from orchestrator.documents import nearest
 from orchestrator.errors import UserError
 from orchestrator.models import FAMILIES, Family
-from orchestrator.models.sequences import embedding_parameters
+from orchestrator.models.embeddings import embedding_parameters
 from orchestrator.tasks import TASKS, WAYS, Task
 from orchestrator.training.flops import flops_per_sample
 from orchestrator.training.hyperparameters import Hyperparameters
@@ -38,8 +38,8 @@ class Settings:
 class Description:
     """params: trained numbers. flops_per_sample: forward and backward of one row (see `flops.py`).
 
-    params_without_embeddings: those outside of tables of tokens and positions, which scaling laws of language models
-    are drawn over.
+    params_without_embeddings: those outside of tables that are looked up (`models/embeddings.py`), over which scaling
+    laws of language models are drawn.
     """
 
     params: int

@@ -193,6 +193,15 @@ def test_gcn_of_width_16_has_the_papers_layers() -> None:
     assert count == (1433 + 1) * 16 + 17 * 16 + 17 * 7
 
 
+@layers
+def test_a_table_of_what_is_said_of_nodes_is_an_embedding(layers: str) -> None:
+    described = describe("gnn", "xs", CORA, 7, task="node_classification", config={"layers": layers})
+    tables = {"gcn": 1, "sage": 2, "gat": 1, "gin": 1}[layers]  # sage: one for neighbours, one for the node itself
+    assert described.params - described.params_without_embeddings == tables * 1433 * 16
+    if layers == "gcn":
+        assert described.params_without_embeddings == 16 + 17 * 16 + 17 * 7
+
+
 def test_many_hops_make_nodes_alike() -> None:
     torch.manual_seed(0)
     shape = Graphs(40, 3, 6, 60, 40, 240)

@@ -14,8 +14,8 @@ from orchestrator.data.load import Data, Split
 from orchestrator.errors import UserError
 from orchestrator.models import gpt
 from orchestrator.models.attention import Attention, Past
+from orchestrator.models.embeddings import embedding_parameters
 from orchestrator.models.positions import Rotation, sinusoids
-from orchestrator.models.sequences import embedding_parameters
 from orchestrator.tasks.language_modelling import LanguageModelling
 from orchestrator.tokens import Tokens
 from orchestrator.training.fit import Job, fit

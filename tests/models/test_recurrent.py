@@ -159,6 +159,7 @@ def test_parameters_equal_a_count_by_hand(family: str) -> None:
     cells = GATES[family] * (32 * (32 + 32) + 2 * 32)
     described = describe(family, "xs", Tokens(12, 100), 7)
     assert described.params == 100 * 32 + cells + 33 * 7
+    assert described.params_without_embeddings == cells + 33 * 7
 
 
 class Speech:

@@ -72,6 +72,11 @@ def test_every_pixel_counts_where_the_patch_does_not_divide_the_side() -> None:
     assert (gradient != 0).all()
 
 
+def test_positions_are_embeddings() -> None:
+    described = describe("vit", "xs", (1, 28, 28), 10)
+    assert described.params - described.params_without_embeddings == (49 + 1) * 16
+
+
 def test_without_positions_the_order_of_patches_is_lost() -> None:
     model = vit.ViT(SMALL, (1, 8, 8), 10).eval()
     images = torch.randn(2, 1, 8, 8)

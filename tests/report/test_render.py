@@ -196,6 +196,24 @@ def test_a_sweep_in_its_first_minute_can_be_looked_at(made_up: Made, monkeypatch
     assert "Not known yet" in said["curves"]
 
 
+@pytest.mark.parametrize(("share", "shown"), [(None, False), (1.0, False), (0.6, True)])
+def test_parameters_without_embeddings_are_shown_where_they_differ(
+    made_up: Made, recipe: Any, monkeypatch: pytest.MonkeyPatch, share: float | None, shown: bool
+) -> None:
+    """A journal from before they were counted says nothing of them."""
+    path = made_up("sweeps: [demo]\nsections: [cells]\n", recipe(**SMALL))
+    header, tables = frames.read_run(path.parents[1] / "runs" / "demo")
+    bare = [None if share is None else int(share * cell["params"]) for cell in tables["cells"]]
+    cells = [
+        dict(cell) | {"params_without_embeddings": count} for cell, count in zip(tables["cells"], bare, strict=True)
+    ]
+    monkeypatch.setattr(frames, "read_run", lambda _: (header, dict(tables) | {"cells": cells}))
+    page = build(path)
+    assert ("without embeddings" in page.read_text(encoding="utf-8")) == shown
+    column = pd.read_csv(page.parent / "tables" / "cells.csv")["params_without_embeddings"]
+    assert column.isna().all() if share is None else sorted(column) == sorted(bare)
+
+
 @pytest.mark.parametrize(("theme_name", "page_colour"), [("light", "#fbfaf7"), ("dark", "#141518")])
 def test_every_colour_of_text_stands_out_from_the_page(theme_name: str, page_colour: str) -> None:
     """Contrast of 4.5 or more (WCAG 2.2, AA), the families beyond those of the made-up sweep included."""

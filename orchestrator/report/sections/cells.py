@@ -68,6 +68,8 @@ def _table(context: Context, frame: pd.DataFrame) -> Table:
     def setting(name: str) -> Column:
         return Column(name.replace("_", " "), lambda row: wording.setting(row[f"config.{name}"]), True)
 
+    counted = frame["params_without_embeddings"].notna() & (frame["params_without_embeddings"] != frame["params"])
+    bare = Column("… without embeddings", lambda row: wording.count(row["params_without_embeddings"]), True)
     return Table(
         "cells",
         f"Every cell; hyperparameters of its best trial by validation {metric}",
@@ -76,6 +78,7 @@ def _table(context: Context, frame: pd.DataFrame) -> Table:
             Column("Cell", lambda row: Markup('<span id="cell-{0}">{0}</span>').format(row["cell"])),
             Column("Family", lambda row: family_mark(context, row["family"])),
             Column("Parameters", lambda row: wording.count(row["params"]), True),
+            *([bare] if counted.any() else []),
             Column("Rows", lambda row: wording.count(row["train_samples"]), True),
             Column("FLOP a row", lambda row: wording.short(row["flops"]), True),
             Column("Trials", _counts, True),
