@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def families(names: tuple[str, ...], as_json: bool, spaces: Path) -> None:
 @RUNS
 @DATA
 def sweep(pipeline: Path, dry_run: bool, **options: Any) -> None:
-    """Run a sweep, or go on with one that was interrupted."""
+    """Run a sweep, or go on with one that was interrupted; several of one file run one after the other."""
     from orchestrator import spec
 
     # Before torch is loaded: a typing error is answered at once.
@@ -104,14 +105,20 @@ def sweep(pipeline: Path, dry_run: bool, **options: Any) -> None:
     chosen = sweeps.Options(**options)
     out = _console()
     # The data is prepared here, not in the sweep, so that a download shows its progress.
-    _prepare_dataset(plan.dataset(*specified), chosen.data_root, quiet=True)
-    planned = sweeps.prepare(pipeline, chosen)
-    if dry_run:
-        _print_plan(planned, chosen.workers, chosen.address)
-        return
-    state = sweeps.run(planned, chosen, out, lambda: _print_plan(planned, chosen.workers, chosen.address))
+    for one in specified:
+        _prepare_dataset(plan.dataset(*one), chosen.data_root, quiet=True)
     again = shlex.join(argument for argument in sys.argv[1:] if argument not in ("--fresh", "--renew"))
-    _end(chosen.runs / planned.spec.name, state, f"orchestrate {again}")
+    # All of them are checked before the first one runs.
+    every = sweeps.prepare(pipeline, chosen)
+    for number, planned in enumerate(every, 1):
+        if len(every) > 1:
+            _say(f"Sweep {number} of {len(every)}: {planned.spec.name}")
+        show = partial(_print_plan, planned, chosen.workers, chosen.address)
+        if dry_run:
+            show()
+            continue
+        state = sweeps.run(planned, chosen, out, show)
+        _end(chosen.runs / planned.spec.name, state, f"orchestrate {again}")
 
 
 @orchestrate.command()
@@ -204,13 +211,14 @@ def report(spec: Path, out: Path | None, runs: Path) -> None:
     from orchestrator.report.sections import SECTIONS
     from orchestrator.tracking.artifacts import attach_report
 
-    page = render.build(spec, runs, out)
-    _say(str(page))
-    for run_dir in contents.load(spec, runs, SECTIONS).runs:
-        try:
-            attach_report(run_dir, page.parent)
-        except Exception as error:  # the page is made; a tracker that is down does not unmake it
-            _say(f"Not kept in MLflow: {str(error).partition(chr(10))[0] or type(error).__name__}")
+    for name in contents.pages(spec):
+        page = render.build(spec, runs, out, name)
+        _say(str(page))
+        for run_dir in contents.load(spec, runs, SECTIONS, name).runs:
+            try:
+                attach_report(run_dir, page.parent)
+            except Exception as error:  # the page is made; a tracker that is down does not unmake it
+                _say(f"Not kept in MLflow: {str(error).partition(chr(10))[0] or type(error).__name__}")
 
 
 @orchestrate.command()
@@ -295,8 +303,8 @@ def _prepare(name: str, data_root: Path) -> None:
     if name.endswith((".yaml", ".yml")):
         from orchestrator import plan, spec
 
-        specification, document = spec.load(Path(name))
-        _prepare_dataset(plan.dataset(specification, document), data_root)
+        for specification, document in spec.load(Path(name)):
+            _prepare_dataset(plan.dataset(specification, document), data_root)
     elif name in CATALOG:
         _prepare_dataset(CATALOG[name], data_root)
     else:

@@ -29,7 +29,7 @@ class Document:
 
     def where(self, *key_path: str | int) -> str:
         """Where `key_path` was given: `file:line` of its innermost part that the file holds, or `--set key`."""
-        parts = [key_path[:end] for end in range(len(key_path), 0, -1)]
+        parts = [key_path[:end] for end in range(len(key_path), -1, -1)]
         for part in parts:
             if part in self.overridden:
                 return f"--set {_dotted(part)}"
@@ -74,6 +74,29 @@ def load(path: Path) -> Document:
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a mapping of keys to values, found {describe(content)}")
     return Document(Path(path), content, lines)
+
+
+def parts(document: Document, key: str) -> dict[str, Document]:
+    """What one file holds several of, by name: a mapping under `key`, each entry laid over the rest of the file.
+
+    A key that an entry has replaces the whole of that key beside `key`, so that nothing is mixed from two places. What
+    an entry lacks is placed at the entry's own line.
+
+    Raises:
+        UserError: no names, or something else than a mapping of keys under one.
+    """
+    named, where = document.content[key], document.place(key)
+    if not isinstance(named, dict) or not named:
+        raise UserError(f"{where}: expected a mapping of names, each with keys of its own, found {describe(named)}")
+    rest = {other: value for other, value in document.content.items() if other != key}
+    found = {}
+    for name, own in named.items():
+        if not isinstance(name, str) or not isinstance(own, dict):
+            raise UserError(f"{document.place(key, str(name))}: expected a name and its keys, found {describe(own)}")
+        lines = {path: line for path, line in document.lines.items() if path[0] not in (key, *own)}
+        lines |= {path[2:]: line for path, line in document.lines.items() if path[:2] == (key, name)}
+        found[name] = Document(document.path, {**rest, **own}, lines)
+    return found
 
 
 def _note_lines(node: yaml.Node | None, key_path: KeyPath, lines: dict[KeyPath, int], path: Path) -> None:

@@ -157,13 +157,33 @@ class Sweep(Strict):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def load(path: Path, overrides: tuple[str, ...] = ()) -> tuple[Sweep, Document]:
-    """Read a sweep's specification; `overrides` are `key=value` or `key.key=value`, values in YAML.
+# The key under which a file holds several sweeps, by name.
+SEVERAL = "sweeps"
+
+
+def load(path: Path, overrides: tuple[str, ...] = ()) -> list[tuple[Sweep, Document]]:
+    """Read a pipeline: the one sweep that it is or, in their order, those under `sweeps`, by name.
+
+    What stands beside `sweeps` holds for each of them that doesn't say otherwise. `overrides`, of all of them, are
+    `key=value` or `key.key=value`, values in YAML.
 
     Raises:
         UserError: naming the key, its line, and what is valid.
     """
-    content, document = _overridden(documents.load(path), overrides)
+    document = documents.load(path)
+    if SEVERAL not in document.content:
+        return [_read(document, overrides)]
+    named = documents.parts(document, SEVERAL)
+    if "name" in document.content:
+        raise UserError(f"{document.where('name')}: 'name' is of one sweep; those under {SEVERAL!r} have their own")
+    for name, part in named.items():
+        if "name" in part.content:
+            raise UserError(f"{part.where('name')}: {name!r} is this sweep's name; leave out the key 'name'")
+    return [_read(replace(part, content={"name": name, **part.content}), overrides) for name, part in named.items()]
+
+
+def _read(document: Document, overrides: Sequence[str]) -> tuple[Sweep, Document]:
+    content, document = _overridden(document, overrides)
     try:
         return Sweep.model_validate(content), document
     except pydantic.ValidationError as error:
@@ -236,7 +256,8 @@ def _one_line(error: pydantic.ValidationError, document: Document) -> str:
     location = tuple(part for part in first["loc"] if part not in ("str", "dict[str,any]", "[key]"))
     place, given = document.place(*location), first["input"]
     if first["type"] in ("extra_forbidden", "invalid_key"):
-        valid = nearest(location[-1], _model_at(location[:-1]).model_fields)
+        fields = list(_model_at(location[:-1]).model_fields)
+        valid = nearest(location[-1], fields if location[:-1] else [*fields, SEVERAL])
         return f"{document.where(*location)}: unknown key {'.'.join(map(str, location))!r}; {valid}"
     if first["type"] == "missing":
         return f"{document.where(*location)}: the key {location[-1]!r} is missing"

@@ -54,17 +54,19 @@ class Options:
     address: str | None = None
 
 
-def prepare(path: Path, options: Options) -> Plan:
-    """Read the specification, prepare its data where that is not done yet, and lay out the cells.
+def prepare(path: Path, options: Options) -> list[Plan]:
+    """Read a pipeline, prepare its data where that is not done yet, and lay out the cells of each of its sweeps.
 
     Raises:
-        UserError: whatever is wrong in the specification, its search spaces or its data.
+        UserError: whatever is wrong in a specification, its search spaces or its data.
     """
     from orchestrator.data.prepare import prepare as prepare_data
 
-    sweep, document = spec.load(path, options.overrides)
-    folder = prepare_data(plan.dataset(sweep, document), options.data_root)
-    return plan.make(sweep, document, folder)
+    planned = []
+    for sweep, document in spec.load(path, options.overrides):
+        folder = prepare_data(plan.dataset(sweep, document), options.data_root)
+        planned.append(plan.make(sweep, document, folder))
+    return planned
 
 
 def run(planned: Plan, options: Options, say: Console, announce: Callable[[], None] = lambda: None) -> str:

@@ -305,7 +305,7 @@ def unfinished(project: Project, data_root: Path) -> Path:
     from orchestrator import history, sweep
     from orchestrator.engine import Engine
 
-    planned = sweep.prepare(Path("pipelines/small.yaml"), sweep.Options(data_root=data_root))
+    (planned,) = sweep.prepare(Path("pipelines/small.yaml"), sweep.Options(data_root=data_root))
     run_dir = project.folder / "runs" / "small"
     writer = journal.Writer(run_dir)
     writer.append(("planned", "planned", None, {"id": "1", **planned.as_dict()}), ("session/1", "session", None, {}))

@@ -44,7 +44,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def made(project: Path, data_root: Path, *overrides: str) -> Plan:
-    sweep, document = spec.load(project / "pipelines" / "small.yaml", overrides)
+    ((sweep, document),) = spec.load(project / "pipelines" / "small.yaml", overrides)
     return plan.make(sweep, document, prepare(plan.dataset(sweep, document), data_root))
 
 
@@ -153,7 +153,7 @@ def test_slots_fill_the_machine_unless_told(project: Path, data_root: Path, monk
     monkeypatch.setattr(plan.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
 
     def slots(workers: int | None, *overrides: str) -> tuple[int, float, float]:
-        made = plan.slots(spec.load(project / "pipelines" / "small.yaml", overrides)[0], workers)
+        made = plan.slots(spec.load(project / "pipelines" / "small.yaml", overrides)[0][0], workers)
         return made.count, made.cpus, made.gpus
 
     assert slots(None) == (8, 1, 0)

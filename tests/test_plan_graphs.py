@@ -34,7 +34,7 @@ early_stopping: {{name: none}}
 @pytest.fixture
 def planned(tmp_path: Path) -> Plan:
     (tmp_path / "small.yaml").write_text(PIPELINE)
-    sweep, document = spec.load(tmp_path / "small.yaml", ())
+    ((sweep, document),) = spec.load(tmp_path / "small.yaml", ())
     return plan.make(sweep, document, prepare(citations(tmp_path), tmp_path))
 
 

@@ -25,7 +25,7 @@ early_stopping: {name: median}
 def loaded(folder: Path, text: str, *overrides: str) -> spec.Sweep:
     path = folder / "demo.yaml"
     path.write_text(text)
-    return spec.load(path, overrides)[0]
+    return spec.load(path, overrides)[0][0]
 
 
 def refused(folder: Path, text: str, *overrides: str) -> str:
@@ -130,10 +130,65 @@ def test_a_mistake_on_the_command_line_is_placed_there(tmp_path: Path, override:
     assert refused(tmp_path, WHOLE, override).startswith(message)
 
 
+SEVERAL = """\
+data: digits
+families: [mlp, lenet]
+trials: 4
+early_stopping: {name: median, min_epochs: 2}
+sweeps:
+  one:
+    sizes: [xs]
+  two:
+    families: [mlp]
+    early_stopping: {name: none}
+    data: wine
+"""
+
+
+def test_several_sweeps_of_one_file_share_what_stands_beside_them(tmp_path: Path) -> None:
+    path = tmp_path / "several.yaml"
+    path.write_text(SEVERAL)
+    (one, first), (two, second) = spec.load(path, ("trials=7",))
+    assert (one.name, one.data, one.families, one.sizes) == ("one", "digits", ["mlp", "lenet"], ["xs"])
+    assert (two.name, two.data, two.families, two.sizes) == ("two", "wine", ["mlp"], ["m"])
+    assert (one.early_stopping.min_epochs, two.early_stopping.min_epochs) == (2, 1), "a key is taken whole"
+    assert one.trials == two.trials == 7
+    assert (first.where("data"), second.where("data")) == (f"{path}:1", f"{path}:11")
+    assert second.where("families", 1) == f"{path}:9", "not the line of the shared list's second entry"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("data: wine", "dta: wine", ":11: unknown key 'dta'; did you mean 'data'? valid: "),
+        ("sweeps:", "sweps:", ":5: unknown key 'sweps'; did you mean 'sweeps'? valid: "),
+        ("data: digits\n", "", ":5: the key 'data' is missing"),
+        ("sizes: [xs]", "sizes: [big]", ":7: sizes.0: unknown value 'big'; valid: "),
+        ("sizes: [xs]", "name: uno", ":7: 'one' is this sweep's name; leave out the key 'name'"),
+        ("data: digits", "name: all", ":1: 'name' is of one sweep; those under 'sweeps' have their own"),
+        ("    sizes: [xs]\n", "", ":6: sweeps.one: expected a name and its keys, found nothing"),
+        ("  one:", "  .one:", ":6: name: is a folder's name too: "),
+        ("  two:", "  one:", ":8: 'one' is given twice"),
+        ("    sizes: [xs]", "    sweeps: {a: {}}", ":7: unknown key 'sweeps'; "),
+    ],
+)
+def test_a_mistake_in_one_of_several_sweeps_is_named_with_its_line(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    assert old in SEVERAL
+    assert refused(tmp_path, SEVERAL.replace(old, new, 1)).startswith(message)
+
+
+@pytest.mark.parametrize(("given", "found"), [("[a, b]", "a list ('a', 'b')"), ("{}", "a mapping ()"), ("", "nothing")])
+def test_several_sweeps_have_names(tmp_path: Path, given: str, found: str) -> None:
+    said = refused(tmp_path, f"data: digits\nsweeps: {given}\n")
+    assert said == f":2: sweeps: expected a mapping of names, each with keys of its own, found {found}"
+
+
 def test_overrides_leave_the_document_as_it_was_read(tmp_path: Path) -> None:
     path = tmp_path / "demo.yaml"
     path.write_text(WHOLE)
-    _, document = spec.load(path, ("early_stopping.name=none", "trials=1"))
+    ((_, document),) = spec.load(path, ("early_stopping.name=none", "trials=1"))
     assert document.content["early_stopping"] == {"name": "median"} and document.content["trials"] == 4
     assert document.where("trials") == "--set trials" and document.where("name") == f"{path}:1"
 

@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,26 +14,46 @@ from orchestrator.errors import UserError
 
 
 def read_texts(dataset: Dataset, paths: Mapping[str, Path]) -> Text:
-    """CSV files with the columns text and category; a second file is the test split."""
-    parts = [_texts(paths[file.name]) for file in dataset.files]
-    return parts[0] if len(parts) == 1 else Text(parts[0].samples, parts[0].targets, test=parts[1])
+    """CSV files with a column of texts and one of labels (text and category, unless the data set names them); a second
+    file is the test split."""
+    columns = dataset.inputs or "text", *(dataset.target or ("category",))
+    parts = []
+    for file in dataset.files:
+        rows = _columns(paths[file.name], columns)
+        parts.append(([words(text) for text, _ in rows], np.array([label for _, label in rows], dtype=np.str_)))
+    return Text(*parts[0]) if len(parts) == 1 else Text(*parts[0], test=Text(*parts[1]))
 
 
-def _texts(path: Path) -> Text:
-    samples: list[list[str]] = []
-    labels: list[str] = []
-    with open(path, encoding="utf-8", newline="") as file:
-        for line in csv.DictReader(file):
-            if not line.get("text") or not line.get("category"):
-                raise UserError(f"{path}: row {len(samples) + 1} has no text or no category")
-            samples.append(words(line["text"]))
-            labels.append(line["category"])
-    return Text(samples, np.array(labels, dtype=np.str_))
+def read_pairs(dataset: Dataset, paths: Mapping[str, Path]) -> Text:
+    """A CSV file with a column of words and one of what they become, character by character."""
+    rows = _columns(paths[dataset.files[0].name], (dataset.inputs, *dataset.target))
+    return Text([list(source) for source, _ in rows], [list(target) for _, target in rows])
+
+
+def _columns(path: Path, names: Sequence[str]) -> list[list[str]]:
+    """The cells of some columns, none of them empty."""
+    rows: list[list[str]] = []
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            for line in csv.DictReader(file):
+                for name in names:
+                    if name not in line:
+                        raise UserError(f"{path}: has no column '{name}'; it has {', '.join(filter(None, line))}")
+                    if not line[name]:
+                        raise UserError(f"{path}: row {len(rows) + 1} has no {name}")
+                rows.append([line[name] for name in names])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as CSV ({error})") from None
+    return rows
 
 
 def read_characters(dataset: Dataset, paths: Mapping[str, Path]) -> Text:
     """A text file, each character a token."""
-    text = paths[dataset.files[0].name].read_text(encoding="utf-8")
+    path = paths[dataset.files[0].name]
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as text ({error})") from None
     return Text([text] if text else [])
 
 

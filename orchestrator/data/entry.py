@@ -8,35 +8,58 @@ from typing import Any
 from orchestrator.data.catalog import CATALOG, Dataset, File, nearest
 from orchestrator.errors import UserError
 
-FORMATS = {".csv": "csv", ".csv.gz": "csv", ".tsv": "csv", ".parquet": "parquet", ".npz": "npz"}
+FORMATS = {
+    ".csv": "csv",
+    ".csv.gz": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+    ".npz": "npz",
+    ".txt": "characters",
+}
 
+# What can be made of each format. Those without a suffix of their own are CSV files, of which `format` says how to
+# read them: `texts` as words with a label, `pairs` as characters and the characters that they become, `molecules`.
+TASKS: Mapping[str, tuple[str, ...]] = {
+    "csv": ("classification", "regression"),
+    "parquet": ("classification", "regression"),
+    "npz": ("classification", "regression", "segmentation"),
+    "texts": ("classification",),
+    "characters": ("language_modelling",),
+    "pairs": ("transduction",),
+    "molecules": ("regression", "multilabel"),
+}
+_ALL = tuple(TASKS)
 _TABLES = ("csv", "parquet")
-_TASKS = ("classification", "regression", "segmentation")  # what can be made of these formats
+_ARRAYS = (*_TABLES, "npz")
+_TEXTS = ("texts", "characters", "pairs")
 
 # Each key an entry may have, with the formats that it says something about.
 KEYS: dict[str, tuple[str, ...]] = {
-    "name": ("csv", "parquet", "npz"),
-    "file": ("csv", "parquet", "npz"),
-    "sha256": ("csv", "parquet", "npz"),
-    "task": ("csv", "parquet", "npz"),
-    "target": ("csv", "parquet", "npz"),
-    "licence": ("csv", "parquet", "npz"),
-    "format": ("csv", "parquet", "npz"),
-    "classes": ("csv", "parquet", "npz"),
-    "validation": ("csv", "parquet", "npz"),
-    "test": ("csv", "parquet", "npz"),
-    "train": ("csv", "parquet", "npz"),
-    "past": ("csv", "parquet", "npz"),
-    "ahead": ("csv", "parquet", "npz"),
-    "test_file": _TABLES,
+    "name": _ALL,
+    "file": _ALL,
+    "sha256": _ALL,
+    "task": _ALL,
+    "target": tuple(name for name in _ALL if name != "characters"),
+    "licence": _ALL,
+    "format": _ALL,
+    "classes": (*_ARRAYS, "texts"),
+    "validation": _ALL,
+    "test": _ALL,
+    "train": _ARRAYS,
+    "past": _ARRAYS,
+    "ahead": _ARRAYS,
+    "test_file": (*_TABLES, "texts"),
     "drop": _TABLES,
     "missing": _TABLES,
     "separator": ("csv",),
-    "inputs": ("npz",),
+    "inputs": ("npz", "texts", "pairs", "molecules"),
     "test_inputs": ("npz",),
     "test_target": ("npz",),
     "axes": ("npz",),
+    "length": _TEXTS,
 }
+# Tokens of a sample of text, where `length` does not say.
+LENGTH = 64
 
 
 def from_entry(entry: Mapping[str, Any], folder: Path) -> Dataset:
@@ -61,19 +84,20 @@ def from_entry(entry: Mapping[str, Any], folder: Path) -> Dataset:
         if reader not in KEYS[key]:
             raise UserError(f"data {name}: '{key}' says nothing about {reader} files; it is for {', '.join(KEYS[key])}")
     files, own = _files(name, given, Path(folder))
+    task = given.one_of("task", tuple(dict.fromkeys(sum(TASKS.values(), ()))), _usual_task(reader, entry))
     dataset = Dataset(
         name=name,
         reader=reader,
         files=files,
         own=own,
-        task=given.one_of("task", _TASKS, "regression" if "past" in entry else None),
+        task=task,
         licence=given.text("licence", "not stated"),
         target=given.texts("target"),
         inputs=given.text("inputs", ""),
         test_inputs=given.text("test_inputs", ""),
         test_target=given.text("test_target", ""),
         axes=given.text("axes", ""),
-        classes=given.texts("classes"),
+        classes=given.texts("target" if task == "multilabel" else "classes"),
         drop=given.texts("drop"),
         missing=given.one_of("missing", ("error", "drop"), "error"),
         separator=given.text("separator", "\t" if files[0].name.endswith(".tsv") else ","),
@@ -82,6 +106,7 @@ def from_entry(entry: Mapping[str, Any], folder: Path) -> Dataset:
         train=given.count("train"),
         past=given.count("past"),
         ahead=given.count("ahead"),
+        length=given.count("length") or (LENGTH if reader in _TEXTS else 0),
     )
     _check_together(dataset, entry)
     return dataset
@@ -137,16 +162,23 @@ class _Entry:
         return value
 
 
+def _usual_task(reader: str, entry: Mapping[str, Any]) -> str | None:
+    """What needs not be said: of windows of a series, and where a format is for one task alone."""
+    if len(TASKS[reader]) == 1:
+        return TASKS[reader][0]
+    return "regression" if "past" in entry else None
+
+
 def _reader(name: str, given: _Entry) -> str:
     if "format" in given.values:
-        return given.one_of("format", ("csv", "parquet", "npz"), None)
+        return given.one_of("format", _ALL, None)
     file = given.text("file").lower().split("?")[0]
     for suffix, reader in FORMATS.items():
         if file.endswith(suffix):
             return reader
     raise UserError(
         f"data {name}: the suffix of '{given.values['file']}' tells no format; valid are "
-        f"{', '.join(FORMATS)}, or say `format: csv`, parquet or npz"
+        f"{', '.join(FORMATS)}, or say `format:` {', '.join(_ALL)}"
     )
 
 
@@ -192,17 +224,24 @@ def _check_together(dataset: Dataset, entry: Mapping[str, Any]) -> None:
             raise wrong("a series with 'past' and 'ahead' is a regression, not a classification")
     elif dataset.train:
         raise wrong("'train' (rows) goes with 'past' and 'ahead'; else training has what the other splits leave")
-    elif not dataset.target and dataset.reader != "npz":
+    elif not dataset.target and dataset.reader not in ("npz", "characters"):
         raise wrong("the key 'target' is missing: the column to predict")
+    if dataset.reader in ("texts", "pairs", "molecules") and not dataset.inputs:
+        raise wrong("the key 'inputs' is missing: the column that the target is predicted from")
     if dataset.task == "segmentation" and dataset.reader != "npz":
         raise wrong("segmentation needs images and their masks, two arrays of an NPZ")
-    if len(dataset.target) > 1 and (dataset.reader == "npz" or dataset.task == "classification"):
-        raise wrong("'target' names several; only a regression on a table can have that")
+    if dataset.task not in TASKS[dataset.reader]:
+        able = ", ".join(reader for reader, tasks in TASKS.items() if dataset.task in tasks)
+        raise wrong(f"{dataset.reader} files are for {' or '.join(TASKS[dataset.reader])}; {dataset.task} takes {able}")
+    if len(dataset.target) > 1 and (dataset.reader == "npz" or dataset.task not in ("regression", "multilabel")):
+        raise wrong("'target' names several; only a regression or multilabel on a table can have that")
     if set(dataset.target) & set(dataset.drop):
         raise wrong(f"'{(set(dataset.target) & set(dataset.drop)).pop()}' is both in 'target' and in 'drop'")
     if bool(dataset.test_inputs) != bool(dataset.test_target):
         raise wrong("'test_inputs' and 'test_target' are needed together")
     if "test" in entry and (dataset.test_inputs or len(dataset.files) > 1):
         raise wrong("'test' (a share to carve) does not go with test data of its own")
+    if dataset.task == "transduction" and not max(dataset.validation, dataset.test) < 1:
+        raise wrong("'validation' and 'test' of pairs are shares of the rows: a pair's letters decide its split")
     if dataset.validation < 1 and dataset.test < 1 and dataset.validation + dataset.test >= 1:
         raise wrong(f"validation {dataset.validation} and test {dataset.test} leave nothing to train on")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.data.catalog import Dataset, nearest
-from orchestrator.data.corpora import read_characters, read_pronunciations, read_texts
+from orchestrator.data.corpora import read_characters, read_pairs, read_pronunciations, read_texts
 from orchestrator.data.molecules import read_molecules
 from orchestrator.data.raw import Raw, RawGraphs, Text
 from orchestrator.data.sound import read_spoken_digits
@@ -261,6 +261,7 @@ READERS: dict[str, Callable[[Dataset, Mapping[str, Path]], Raw | RawGraphs | Tex
     "parquet": read_parquet,
     "texts": read_texts,
     "characters": read_characters,
+    "pairs": read_pairs,
     "pronunciations": read_pronunciations,
     "spoken_digits": read_spoken_digits,
     "molecules": read_molecules,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -29,6 +30,9 @@ class Options:
 
 RANGES: Mapping[str, tuple[float, float]] = {"confidence": (0.5, 0.999), "curves": (0, 500), "rows": (0, 5000)}
 KEYS = ("title", "sweeps", "sections", "options")
+# The key under which a file holds several pages, by name.
+SEVERAL = "pages"
+FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
@@ -45,18 +49,37 @@ class Contents:
     without_transfer: Path | None = None
 
 
-def load(path: Path, runs: Path, known_sections: Iterable[str]) -> Contents:
-    """Read a report's YAML. A sweep is the name of a folder under `runs`, or a path (from where the command runs).
+def pages(path: Path) -> dict[str, documents.Document]:
+    """What a report's YAML says of each page, by name: "" where the file is one page.
+
+    What stands beside `pages` holds for each of them that doesn't say otherwise.
+
+    Raises:
+        UserError: the file can't be read, or `pages` is no mapping of names that folders can have.
+    """
+    document = documents.load(path)
+    if SEVERAL not in document.content:
+        return {"": document}
+    found = documents.parts(document, SEVERAL)
+    for name, part in found.items():
+        if not FOLDER.fullmatch(name):
+            raise UserError(f"{part.where()}: {name!r} is a folder's name too; use letters, digits, '_', '-' and '.'")
+    return found
+
+
+def load(path: Path, runs: Path, known_sections: Iterable[str], page: str = "") -> Contents:
+    """Read a page of a report's YAML. A sweep is the name of a folder under `runs`, or a path (from where the command
+    runs).
 
     Raises:
         UserError: naming the key, its line, and what is valid.
     """
-    document = documents.load(path)
+    document = pages(path)[page]
     content, known = document.content, tuple(known_sections)
     for key in content:
         if key not in KEYS:
-            raise UserError(f"{document.where(key)}: unknown key {key!r}; {documents.nearest(key, KEYS)}")
-    title = content.get("title", path.stem)
+            raise UserError(f"{document.where(key)}: unknown key {key!r}; {documents.nearest(key, [*KEYS, SEVERAL])}")
+    title = content.get("title", page or path.stem)
     if not isinstance(title, str) or not title.strip():
         raise UserError(f"{document.where('title')}: title: expected a line of text, found {title!r}")
     names = _words(document, "sweeps", None)

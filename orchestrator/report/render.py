@@ -26,17 +26,18 @@ PAGE, MARKDOWN, MANIFEST, METRICS = "index.html", "report.md", "contents.json", 
 LINK_TO_RUN = re.compile(r'<a [^>]*?href="#trial-([^"]*)"')
 
 
-def build(spec_path: Path, runs: Path, out: Path | None = None) -> Path:
+def build(spec_path: Path, runs: Path, out: Path | None = None, name: str = "") -> Path:
     """Write the report that `spec_path` (reports/<name>.yaml) asks for and return the path of its `index.html`.
 
-    Sweeps are looked up in the folder `runs`. Files go to `out`, by default a folder named like the YAML beside it:
+    Sweeps are looked up in the folder `runs`. Files go to `out`, by default a folder named like the YAML beside it, and
+    there to a folder `name` where that is one of several pages:
     index.html, report.md, metrics.json, contents.json (what there is, the same on every machine), tables/*.csv,
     figures/*.svg.
 
     Raises:
         UserError: a mistake in the YAML, a missing or incomparable sweep, a folder that cannot be written to.
     """
-    asked = contents.load(spec_path, runs, SECTIONS)
+    asked = contents.load(spec_path, runs, SECTIONS, name)
     read = frames.read(asked.runs)
     context = Context(read, asked.options, Dress(read.families), _twin(asked, read))
     made = {name: SECTIONS[name][1](context) for name in asked.sections}
@@ -51,7 +52,7 @@ def build(spec_path: Path, runs: Path, out: Path | None = None) -> Path:
                 panels = block.panels or [svg.of_words(block.lacking)]
                 files[f"figures/{block.name}.svg"] = svg.for_file(panels, block.columns, block.alt)
     files[MANIFEST] = _json(manifest(asked, sections))
-    folder = out or spec_path.parent / spec_path.stem
+    folder = (out or spec_path.parent / spec_path.stem) / name
     _write(folder, files)
     return folder / PAGE
 

@@ -64,7 +64,7 @@ def test_every_format_has_a_reader():
         ({"name": "digits"}, "the catalog has a data set of this name"),
         ({"file": "churn.xls"}, "the suffix of 'churn.xls' tells no format; valid are .csv,"),
         ({"format": "xls"}, "'format' is 'xls'; valid are csv, parquet, npz"),
-        ({"task": "clasification"}, "classification, regression, segmentation, did you mean 'classification'"),
+        ({"task": "clasification"}, "transduction, multilabel, did you mean 'classification'"),
         ({"target": {"a": 1}}, "'target' is {'a': 1}; a name or a list of names is needed"),
         ({"target": True}, "'target' is True; a name or a list"),
         ({"target": ["a", "b"]}, "'target' names several; only a regression"),
@@ -89,6 +89,20 @@ def test_a_wrong_entry_is_one_line_that_says_what_is_valid(tmp_path, change, mes
     with pytest.raises(UserError, match=re.escape(message)) as error:
         from_entry(CHURN | change, tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_a_format_for_one_task_needs_not_name_it(tmp_path):
+    pairs = {"name": "mine", "file": "a.csv", "format": "pairs", "inputs": "x", "target": "y"}
+    assert from_entry(pairs, tmp_path).task == "transduction"
+    text = from_entry({"name": "mine", "file": "a.txt"}, tmp_path)
+    assert (text.task, text.reader, text.length) == ("language_modelling", "characters", 64)
+
+
+def test_own_molecules_have_properties_that_are_classes(tmp_path):
+    entry = {"name": "mine", "file": "a.csv", "format": "molecules", "inputs": "smiles", "target": ["acid", "toxic"]}
+    dataset = from_entry(entry | {"task": "multilabel"}, tmp_path)
+    assert dataset.classes == dataset.target == ("acid", "toxic")
+    assert from_entry(entry | {"task": "regression"}, tmp_path).classes == ()
 
 
 @pytest.mark.parametrize("key", ["name", "file", "task", "target"])

@@ -114,8 +114,8 @@ def test_fractions_of_text_are_nested(tmp_path):
 @pytest.mark.parametrize(
     ("train", "test", "message"),
     [
-        ([*TRAIN, ("", "bye")], TEST, "row 25 has no text or no category"),
-        ([*TRAIN, ("x", "")], TEST, "row 25 has no text or no category"),
+        ([*TRAIN, ("", "bye")], TEST, "train.csv: row 25 has no text"),
+        ([*TRAIN, ("x", "")], TEST, "train.csv: row 25 has no category"),
         ([*TRAIN, ("\xa0", "bye")], [("\xa0", "bye")], "split has no word in it"),
         (TRAIN, [("x", "maybe")], "the class 'maybe', which the training data lacks"),
         ([("x", "bye")] * 9, TEST[1:], "only one class"),
@@ -215,4 +215,82 @@ def test_a_words_split_depends_on_the_word_alone(tmp_path):
 def test_bad_pronunciations_are_refused_in_one_line(tmp_path, lines, more, message):
     with pytest.raises(UserError, match=message) as error:
         prepare(pairs(tmp_path, lines, **more), tmp_path)
+    assert "\n" not in str(error.value)
+
+
+# ---- a user's own texts -----------------------------------------------------------------------------------------
+
+NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+SPELT = "word,number,odd\n" + "".join(f"{word},{n},{n % 2}\n" for n, word in enumerate(NUMBERS * 2, 1))
+
+
+def test_own_texts_are_a_table_with_a_column_of_them(own, tmp_path):
+    entry = {"format": "texts", "inputs": "word", "target": "odd", "validation": 4, "test": 4}
+    card = load(prepare(own("spelt.csv", SPELT, **entry), tmp_path)).card
+    assert (card.task, card.input_shape.time, card.classes) == ("classification", 64, ("0", "1"))
+    assert set(card.vocabulary) - set(SPECIAL) <= set(NUMBERS) and len(card.vocabulary) > len(SPECIAL) + 3
+
+
+def test_own_pairs_are_read_character_by_character(own, tmp_path):
+    entry = {"task": "transduction", "format": "pairs", "inputs": "word", "target": "number", "length": 8}
+    data = load(prepare(own("spelt.csv", SPELT, **entry), tmp_path))
+    letters, digits = data.card.vocabulary, data.card.target_vocabulary
+    assert data.card.task == "transduction" and set(digits) <= {*SPECIAL, *"0123456789"}
+    for inputs, targets in zip(data.train.inputs, data.train.targets, strict=True):
+        word = "".join(letters[i] for i in inputs if i != PADDING)
+        number = [digits[i] for i in targets if i not in (PADDING, BEGIN, END)]
+        assert int("".join(number)) % 12 == (NUMBERS.index(word) + 1) % 12
+
+
+def test_an_own_text_is_for_a_language_model(own, tmp_path):
+    entry = {"task": "language_modelling", "length": 4}
+    data = load(prepare(own("mine.txt", "to be, or not to be " * 10, **entry), tmp_path))
+    assert data.card.input_shape.time == 4 and data.card.outputs == len(data.card.vocabulary) == 5 + len(
+        set("to be,rn")
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "entry", "message"),
+    [
+        (
+            "a.csv",
+            SPELT,
+            {"format": "texts", "inputs": "wrod", "target": "odd"},
+            "a.csv: has no column 'wrod'; it has word",
+        ),
+        (
+            "a.csv",
+            SPELT,
+            {"format": "texts", "target": "odd"},
+            "the key 'inputs' is missing: the column that the target",
+        ),
+        ("a.csv", SPELT, {"format": "texts", "inputs": "word"}, "the key 'target' is missing"),
+        ("a.csv", "a,b\n1\n", {"format": "texts", "inputs": "a", "target": "b"}, "a.csv: row 1 has no b"),
+        ("a.csv", b"a,b\n\xff,1\n", {"format": "texts", "inputs": "a", "target": "b"}, "a.csv: cannot be read as CSV"),
+        ("a.txt", b"\xff", {"task": "language_modelling"}, "a.txt: cannot be read as text"),
+        (
+            "a.txt",
+            "a",
+            {},
+            "characters files are for language_modelling; classification takes csv, parquet, npz, texts",
+        ),
+        ("a.txt", "a", {"task": "language_modelling", "target": "b"}, "'target' says nothing about characters files"),
+        (
+            "a.csv",
+            SPELT,
+            {"target": "odd", "length": 3},
+            "'length' says nothing about csv files; it is for texts, char",
+        ),
+        (
+            "a.csv",
+            SPELT,
+            {"task": "transduction", "format": "pairs", "inputs": "word", "target": "number", "test": 3},
+            "of pairs are shares of the rows",
+        ),
+    ],
+)
+def test_a_mistake_about_own_texts_is_one_line(own, tmp_path, file, content, entry, message):
+    with pytest.raises(UserError, match=message) as error:
+        prepare(own(file, content, **entry), tmp_path)
     assert "\n" not in str(error.value)

@@ -114,4 +114,4 @@ def test_storage_decides_no_result(tmp_path: Path) -> None:
 def _loaded(folder: Path, storage: str | None) -> spec.Sweep:
     path = folder / "a.yaml"
     path.write_text(f"name: a\ndata: digits\nfamilies: [mlp]\n{'' if storage is None else f'storage: {storage}'}\n")
-    return spec.load(path)[0]
+    return spec.load(path)[0][0]

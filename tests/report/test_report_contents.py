@@ -65,6 +65,36 @@ def test_a_mistake_is_named_with_its_line_and_what_is_valid(runs: Path, text: st
     assert "\n" not in str(caught.value)
 
 
+def test_several_pages_of_one_file_share_what_stands_beside_them(runs: Path) -> None:
+    path = runs.parent / "two.yaml"
+    path.write_text(
+        "sections: [cells]\npages:\n  a: {sweeps: [demo], title: A}\n  b: {sweeps: [demo], sections: [run]}\n"
+    )
+    assert list(contents.pages(path)) == ["a", "b"]
+    first, second = (contents.load(path, runs, SECTIONS, name) for name in ("a", "b"))
+    assert (first.title, first.sections) == ("A", ("cells",))
+    assert (second.title, second.sections) == ("b", ("run",))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("pages: {a: {seeps: [demo]}}", "two.yaml:1: unknown key 'seeps'; did you mean 'sweeps'?"),
+        ("pagse: {a: {sweeps: [demo]}}", "two.yaml:1: unknown key 'pagse'; did you mean 'pages'?"),
+        ("pages:\n  ../a: {sweeps: [demo]}", "two.yaml:2: '../a' is a folder's name too; use letters"),
+        ("pages:\n  a: {title: x}", "two.yaml:2: 'sweeps' is missing"),
+        ("pages: [a]", "two.yaml:1: pages: expected a mapping of names"),
+    ],
+)
+def test_a_mistake_in_one_of_several_pages_is_named_with_its_line(runs: Path, text: str, said: str) -> None:
+    path = runs.parent / "two.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        for name in contents.pages(path):
+            contents.load(path, runs, SECTIONS, name)
+    assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_without_any_run_the_message_says_how_to_make_one(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     with pytest.raises(UserError, match="orchestrate sweep"):
@@ -73,9 +103,8 @@ def test_without_any_run_the_message_says_how_to_make_one(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("path", sorted(REPORTS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_committed_report_loads(path: Path, tmp_path: Path) -> None:
-    import yaml
-
-    for name in yaml.safe_load(path.read_text(encoding="utf-8"))["sweeps"]:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "journal.db").touch()
-    assert contents.load(path, tmp_path, SECTIONS).sections
+    for page, document in contents.pages(path).items():
+        for name in document.content["sweeps"]:
+            (tmp_path / name).mkdir(exist_ok=True)
+            (tmp_path / name / "journal.db").touch()
+        assert contents.load(path, tmp_path, SECTIONS, page).sections
