@@ -56,9 +56,9 @@ def launch(folder: Path, *arguments: str, environment: Mapping[str, str] | None 
     )
 
 
-def finish(process: subprocess.Popen[str], code: int = 0) -> str:
+def finish(process: subprocess.Popen[str], code: int = 0, seconds: float = 240) -> str:
     try:
-        printed, _ = process.communicate(timeout=240)
+        printed, _ = process.communicate(timeout=seconds)
     finally:
         process.kill()  # without effect on one that has ended
     assert process.returncode == code, printed

@@ -203,7 +203,7 @@ def test_a_space_that_is_not_there(refuses, project: Project) -> None:
         (ROWS, {"tsak": "classification"}, ("small.yaml:2: ", "'tsak'", "task")),
         (ROWS, {"task": "sorting"}, ("small.yaml:2: ", "'task' is 'sorting'", "classification, regression")),
         (ROWS, {"file": "row.csv"}, ("there is no file pipelines/row.csv", "relative to the pipeline's folder")),
-        (ROWS, {"file": "rows.txt"}, ("rows.txt", ".csv", "format")),
+        (ROWS, {"file": "rows.doc"}, ("rows.doc", ".csv", "format")),
         (ROWS, {"name": "digits"}, ("digits", "the catalog has a data set of this name")),
     ],
 )
