@@ -1,4 +1,4 @@
-"""pipelines/scaling.yaml in small: a ladder of tuned cells, larger ones from where smaller ones lead, and its report."""
+"""pipelines/scaling.yaml in small: tuned cells, larger ones from where smaller ones lead, and their report."""
 
 from __future__ import annotations
 

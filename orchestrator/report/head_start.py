@@ -59,6 +59,8 @@ def ran_with_transfer(frames: Frames) -> bool:
 def check(frames: Frames, twin: Frames, folder: Path) -> None:
     """Whether `twin`, read from `folder`, is a finished search of the same ladder without transfer.
 
+    It may lack some of the families.
+
     Raises:
         UserError: saying what differs.
     """
@@ -74,7 +76,11 @@ def check(frames: Frames, twin: Frames, folder: Path) -> None:
         if differs:
             raise UserError(f"{folder}: its {differs} not that of {other['name']}; {valid}")
     known = {_scale(row) for row in _rows(twin.cells)}
-    for row in _rows(frames.cells[frames.cells["cell"].isin(_transferred(frames)["cell"])]):
+    transferred = frames.cells[frames.cells["cell"].isin(_transferred(frames)["cell"])]
+    raced = transferred["family"].isin(twin.cells["family"])
+    if not raced.any():
+        raise UserError(f"{folder}: has none of the families that began with a prediction; {valid}")
+    for row in _rows(transferred[raced]):
         if _scale(row) not in known:
             raise UserError(f"{folder}: has no cell like {row['cell']}, with the same parameters and rows; {valid}")
 
@@ -114,7 +120,7 @@ def miss(table: pd.DataFrame, name: str, column: str = "factor") -> float | None
 
 
 def savings(frames: Frames, twin: Frames) -> pd.DataFrame:
-    """One row a larger cell, with SAVINGS; what cannot be compared (a search is not over, or came to nothing) is NaN.
+    """One row a larger cell of the twin's families, with SAVINGS; what cannot be compared (a search is not over, or came to nothing) is NaN.
 
     The factors are what the search without transfer needed over what the one with it needed.
     """
@@ -123,7 +129,7 @@ def savings(frames: Frames, twin: Frames) -> pd.DataFrame:
     spent = [dict(zip(made["trial"], made["flops"], strict=True)) for made in map(costs.of_trials, (frames, twin))]
     found = []
     for cell in _rows(frames.cells):
-        if cell["cell"] in transferred:
+        if cell["cell"] in transferred and _scale(cell) in others:
             one = _search(frames, cell["cell"], spent[0])
             other = _search(twin, others[_scale(cell)], spent[1])
             raced = race(one, other, frames.direction) if not (one["open"].any() or other["open"].any()) else {}
