@@ -20,7 +20,7 @@ All of that in logarithms where the metric has an end to come near to: of a loss
 to 1. One search is a poor witness of its own luck; the others of its family, at other sizes and amounts of data, drew
 from the same space. So a cell's luck is the mean of its family's, unless its own is more, and known on the degrees of
 freedom of all. A trial that was stopped counts with what it had, bettered by as much as those that went on bettered
-themselves from the same epoch.
+themselves from the same epoch, and as half a trial in the degrees of freedom.
 
 Assumed: a sampler that learns from its trials is as lucky as one that draws them alike; no long tail of rare, far
 better configurations; test ranks the configurations as validation does. Fewer than 8 trials are few.
@@ -139,7 +139,9 @@ def of_search(ranked: Sequence[float], others: Sequence[float], count: int, agai
     lead = max(ranked) - middle
     kept = float(np.clip((np.mean(again) - middle) / lead, 0, 1)) if lead > 0 else 0.0
     share = kept**2 * variance_of_best(count) + kept * (1 - kept) * (1 + kept)
-    return Luck(spread**2 * share, (len(better) - 1) / 2, kept, spread)
+    # What was stopped is known by half.
+    known = sum(value in ranked or 0.5 for value in better) - 1
+    return Luck(spread**2 * share, max(known, 1) / 2, kept, spread)
 
 
 def expected_order(count: int) -> np.ndarray:

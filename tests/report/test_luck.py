@@ -60,7 +60,7 @@ def test_few_values_have_no_spread() -> None:
 
 def test_stopped_trials_count_among_the_better_half() -> None:
     told = found([0.9, 0.8], [0.88], others=[0.3, 0.85, 0.2, 0.1])
-    assert told.freedom == 1
+    assert told.freedom == 0.75  # two, and one by half, less one, by half
     assert told.spread == found([0.9, 0.85, 0.8, 0.3, 0.2, 0.1], [0.88]).spread
 
 
