@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 CODE = (
     *("data", "models", "search", "tasks", "training"),
     *("budget.py", "cell_search.py", "engine.py", "graphs.py", "history.py", "records.py", "space.py", "tokens.py"),
-    *("transfer.py", "ray/trainable.py"),
+    *("transfer.py", "windows.py", "ray/trainable.py"),
 )
 
 

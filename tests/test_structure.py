@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 # Room → floor; a room imports from floors below its own.
 FLOORS = {
-    **dict.fromkeys(("__init__", "errors", "documents", "tokens", "graphs"), 0),
+    **dict.fromkeys(("__init__", "errors", "documents", "tokens", "graphs", "windows"), 0),
     **dict.fromkeys(("models", "tasks", "data", "space", "records"), 1),
     **dict.fromkeys(("training", "search", "journal", "history", "spec", "cell_search", "transfer"), 2),
     **dict.fromkeys(("engine", "plan", "ray", "tracking", "report", "progress", "status", "export", "budget"), 3),

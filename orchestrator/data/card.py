@@ -1,7 +1,7 @@
 """The card of a prepared data set: what its arrays are, where they came from, how to normalize them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from orchestrator.errors import UserError
 from orchestrator.graphs import Graphs
 from orchestrator.tokens import Tokens
+from orchestrator.windows import Windows
 
 TASKS = (
     "classification",
@@ -34,7 +35,8 @@ class Card:
     sha256 over the prepared arrays: the version of the data. `normalization` holds what `load` applies,
     fitted on the training rows: `mean` and `scale` (one per feature or channel), for regression also
     `target_mean` and `target_scale`. `window` is (past, ahead) in time steps where samples are windows of a
-    series, else None; target column j then belongs to channel j % channels. `recipe` is a hash of how the
+    series, else None; target column j then belongs to channel j % channels, and `input_shape` is a
+    `windows.Windows`. `recipe` is a hash of how the
     arrays were made.
 
     Text is token ids, in arrays [n, time], with `input_shape` (time, size of the vocabulary) as `tokens.Tokens`.
@@ -103,11 +105,14 @@ class Card:
         required = {field.name for field in fields(cls) if field.default is MISSING}
         if not isinstance(values, dict) or set(values) - known or required - set(values):
             raise UserError(f"{path}: not a card of this version; delete the folder and prepare it again")
-        for key in ("input_shape", "classes", "features", "window", "vocabulary", "target_vocabulary"):
+        for key in ("classes", "features", "window", "vocabulary", "target_vocabulary"):
             if values.get(key) is not None:
                 values[key] = tuple(values[key])
-        if values.get("graphs"):
-            values["input_shape"] = Graphs(*values["input_shape"])
-        if values.get("vocabulary"):
-            values["input_shape"] = Tokens(*values["input_shape"])
-        return cls(**values)
+        return cls(**values | {"input_shape": shape(values)})
+
+
+def shape(card: Mapping[str, Any]) -> tuple[int, ...]:
+    """A card's input shape, as the kind of samples that the card's other values say it is of."""
+    kinds: dict[str, Callable[..., tuple[int, ...]]] = {"vocabulary": Tokens, "graphs": Graphs, "window": Windows}
+    kind = next((kind for key, kind in kinds.items() if card.get(key)), None)
+    return kind(*card["input_shape"]) if kind else tuple(card["input_shape"])

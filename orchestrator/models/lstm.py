@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from orchestrator.models.recurrent import Pooling, Recurrent, check_dropout, features_of
+from orchestrator.models.recurrent import Pooling, Recurrent, check_dropout, check_segment, features_of
 
 PAPER = "Hochreiter, Schmidhuber: Long short-term memory, Neural Computation 9(8), 1997"
 
@@ -37,19 +37,21 @@ class Config:
     depth: int
     bidirectional: bool = False
     pooling: Pooling = "last"
+    segment: int = 1
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
         check_dropout(self.dropout)
+        check_segment(self.segment)
 
 
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
     cells = nn.LSTM(
-        features_of("lstm", input_shape, config.width),
+        features_of("lstm", input_shape, config.width, config.segment),
         config.width,
         config.depth,
         batch_first=True,
         dropout=config.dropout if config.depth > 1 else 0.0,
         bidirectional=config.bidirectional,
     )
-    return Recurrent(cells, input_shape, outputs, config.dropout, config.pooling)
+    return Recurrent(cells, input_shape, outputs, config.dropout, config.pooling, config.segment)

@@ -1,10 +1,16 @@
 """What rnn, lstm and gru share: all but the cell.
 
-Letters: B batch, T steps, F features of a step, W width, D directions (1 or 2), O outputs, V vocabulary.
+Letters: B batch, T steps, F features of a step, S segment, W width, D directions (1 or 2), O outputs, V vocabulary.
 
-    tokens [B, T] → embedding                numbers [B, T, F] as they are
+    tokens [B, T] → embedding                numbers [B, T, F] as they are, or `segment` steps as one, S × F wide
     layers of torch's own cells, each over the outputs of the one before, D × W wide
     pooling over the steps → linear → [B, O]; for a language model the linear layer at every step → [B, T, O]
+
+A forecast, of windows of a series, is relative to the last step: that is taken from all steps of the input, and added
+to all of the output. Else a level that lies elsewhere than in training is forecast back towards where it was (Zeng,
+Chen, Zhang, Xu, "Are transformers effective for time series forecasting?", AAAI 2023: NLinear). What a state would have
+to carry over a hundred hours it carries over four days, if a day is read at once (Lin and others, "SegRNN: segment
+recurrent neural network for long-term time series forecasting", 2023).
 
 Rows of different length are exact: a row's outputs are the same alone and in a padded batch. Padding is at the end,
 tokens of id 0 or steps of zeros throughout. Dropout is on the connections that are not recurrent: after the
@@ -22,11 +28,13 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from orchestrator.errors import UserError
 from orchestrator.models.sequences import sequence_lengths
 from orchestrator.tokens import PADDING, Tokens
+from orchestrator.windows import Windows
 
 Pooling = Literal["last", "mean", "max"]
 
@@ -36,22 +44,30 @@ class Recurrent(nn.Module):
     counted_on_meta: ClassVar[bool] = True
 
     def __init__(
-        self, cells: nn.RNNBase, input_shape: tuple[int, ...], outputs: int, dropout: float, pooling: Pooling
+        self,
+        cells: nn.RNNBase,
+        input_shape: tuple[int, ...],
+        outputs: int,
+        dropout: float,
+        pooling: Pooling,
+        segment: int,
     ) -> None:
         super().__init__()
         if isinstance(input_shape, Tokens):
             self.embedding = nn.Embedding(input_shape.vocabulary, cells.input_size, padding_idx=PADDING)
         self.cells = cells
-        self.pooling = pooling
+        self.pooling, self.segment = pooling, segment
+        self.forecasts = isinstance(input_shape, Windows)
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(cells.hidden_size * (2 if cells.bidirectional else 1), outputs)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[B, T] or [B, T, F] → [B, O]: logits, or predicted values."""
-        states, lengths = self._states(inputs)
+        last = inputs[:, -1:] if self.forecasts else None
+        states, lengths = self._states(inputs if last is None else inputs - last)
         pooled = self._pooled(states, lengths)
         outputs: Tensor = self.output(self.dropout(pooled))
-        return outputs
+        return outputs if last is None else (outputs.unflatten(1, (-1, last.shape[2])) + last).flatten(1)
 
     def at_every_step(self, inputs: Tensor) -> Tensor:
         """[B, T] → [B, T, O]: at each step the logits of what follows.
@@ -66,9 +82,13 @@ class Recurrent(nn.Module):
         return outputs
 
     def _states(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, T] or [B, T, F] → states of the last layer [B, T, D × W], zeros in the padding; lengths [B]."""
-        lengths = sequence_lengths(inputs)
-        features = self.dropout(self.embedding(inputs)) if inputs.ndim == 2 else inputs
+        """[B, T] or [B, T, F] → states of the last layer [B, T / S, D × W], zeros in the padding; lengths [B]."""
+        if self.forecasts:  # a series has no padding, and its last step is now zero
+            lengths = torch.full(inputs.shape[:1], inputs.shape[1], device=inputs.device)
+        else:
+            lengths = sequence_lengths(inputs)
+        features = self.dropout(self.embedding(inputs)) if inputs.ndim == 2 else in_segments(inputs, self.segment)
+        lengths = (lengths + self.segment - 1) // self.segment
         return run(self.cells, features, lengths), lengths
 
     def _pooled(self, states: Tensor, lengths: Tensor) -> Tensor:
@@ -80,6 +100,12 @@ class Recurrent(nn.Module):
             return states.sum(1) / lengths[:, None]
         after = torch.arange(states.shape[1], device=states.device) >= lengths[:, None]
         return states.masked_fill(after[:, :, None], -torch.inf).amax(1)
+
+
+def in_segments(inputs: Tensor, segment: int) -> Tensor:
+    """[B, T, F] → [B, T / S, S × F]: steps side by side, zeros after the last where they don't come out even."""
+    missing = -inputs.shape[1] % segment
+    return functional.pad(inputs, (0, 0, 0, missing)).unflatten(1, (-1, segment)).flatten(2) if segment > 1 else inputs
 
 
 def run(cells: nn.RNNBase, features: Tensor, lengths: Tensor) -> Tensor:
@@ -107,18 +133,25 @@ def countable(cells: nn.RNNBase, features: Tensor) -> Tensor:
     return features
 
 
-def features_of(family: str, input_shape: tuple[int, ...], width: int) -> int:
-    """What a step brings to the first layer: an embedding as wide as the layers, or the features that there are.
+def features_of(family: str, input_shape: tuple[int, ...], width: int, segment: int) -> int:
+    """What a step brings to the first layer: an embedding as wide as the layers, or the features of a segment.
 
     Raises:
-        UserError: a shape that is no sequence.
+        UserError: a shape that is no sequence, or text in segments.
     """
     if isinstance(input_shape, Tokens):
+        if segment > 1:
+            raise UserError(f"{family} reads text token by token: set segment: 1, found {segment}")
         return width
     if len(input_shape) != 2:
         shape = "×".join(map(str, input_shape))
         raise UserError(f"{family} takes sequences [time, features] or text, found inputs of {shape}")
-    return input_shape[1]
+    return segment * input_shape[1]
+
+
+def check_segment(segment: int) -> None:
+    if segment < 1:
+        raise UserError(f"segment must be 1 or more, found {segment}")
 
 
 def check_dropout(dropout: float) -> None:

@@ -16,7 +16,7 @@ from typing import Literal
 
 from torch import nn
 
-from orchestrator.models.recurrent import Pooling, Recurrent, check_dropout, features_of
+from orchestrator.models.recurrent import Pooling, Recurrent, check_dropout, check_segment, features_of
 
 PAPER = "Elman: Finding structure in time, Cognitive Science 14(2), 1990"
 
@@ -35,16 +35,18 @@ class Config:
     depth: int
     bidirectional: bool = False
     pooling: Pooling = "last"
+    segment: int = 1
     dropout: float = 0.0
     nonlinearity: Literal["tanh", "relu"] = "tanh"
 
     def __post_init__(self) -> None:
         check_dropout(self.dropout)
+        check_segment(self.segment)
 
 
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
     cells = nn.RNN(
-        features_of("rnn", input_shape, config.width),
+        features_of("rnn", input_shape, config.width, config.segment),
         config.width,
         config.depth,
         nonlinearity=config.nonlinearity,
@@ -52,4 +54,4 @@ def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Modu
         dropout=config.dropout if config.depth > 1 else 0.0,
         bidirectional=config.bidirectional,
     )
-    return Recurrent(cells, input_shape, outputs, config.dropout, config.pooling)
+    return Recurrent(cells, input_shape, outputs, config.dropout, config.pooling, config.segment)

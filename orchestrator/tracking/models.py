@@ -24,8 +24,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UserError
-from orchestrator.graphs import Graphs
-from orchestrator.tokens import Tokens
 from orchestrator.tracking.reading import RUN_TAG, TRIAL_TAG
 
 if TYPE_CHECKING:
@@ -162,18 +160,15 @@ class _Predictor:
 
 def _load_pyfunc(path: str) -> _Predictor:
     """The name that MLflow asks for. `path` is the model's `data` folder."""
+    from orchestrator.data.card import shape
     from orchestrator.training import checkpoint
     from orchestrator.training.parameters import split_config
 
     network = Network(**json.loads((Path(path) / DESCRIPTION).read_text(encoding="utf-8")))
-    task, tokens, graphs = network.card["task"], bool(network.card.get("vocabulary")), bool(network.card.get("graphs"))
-    shape: Any = tuple(network.card["input_shape"])
-    if tokens or graphs:
-        shape = Graphs(*shape) if graphs else Tokens(*shape)
-    settings = split_config(network.family, network.size, task, network.config)
-    built = settings.family.build(settings.model, shape, network.card["outputs"])
+    settings = split_config(network.family, network.size, network.card["task"], network.config)
+    built = settings.family.build(settings.model, shape(network.card), network.card["outputs"])
     state, problem = checkpoint.load(Path(path) / WEIGHTS)
     if state is None:
         raise UserError(problem or f"{path}: no {WEIGHTS} in this model")
     built.load_state_dict(state)
-    return _Predictor(built, tokens or graphs)
+    return _Predictor(built, bool(network.card.get("vocabulary") or network.card.get("graphs")))

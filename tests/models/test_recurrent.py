@@ -19,6 +19,7 @@ from orchestrator.models.sequences import sequence_lengths
 from orchestrator.tokens import SPECIAL, Tokens
 from orchestrator.training.fit import Job, fit
 from orchestrator.training.parameters import describe
+from orchestrator.windows import Windows
 
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 families = pytest.mark.parametrize("family", GATES)
@@ -215,6 +216,71 @@ def test_going_on_from_a_checkpoint_gives_the_losses_of_an_uninterrupted_run(
     epochs.close()
     assert [row["train_loss"] for row in fit(job, speech, "cpu", tmp_path / "a.pt")] == whole
     assert [row["train_loss"] for row in fit(replace(job, seed=1), speech)] != whole
+
+
+SERIES = Windows(time=24, channels=3)
+
+
+@families
+@poolings
+@pytest.mark.parametrize("segment", [1, 8, 7])
+def test_a_forecast_is_relative_to_the_last_step(family: str, pooling: str, segment: int) -> None:
+    """A series on another level is forecast on that level, each channel for itself."""
+    model = build(family, SERIES, outputs=4 * 3, pooling=pooling, segment=segment)
+    inputs, level = torch.randn(5, 24, 3), torch.tensor([10.0, 0.0, -3.0])
+    assert torch.allclose(model(inputs + level), model(inputs) + level.repeat(4), atol=1e-5)
+    nn.init.zeros_(model.output.weight)
+    nn.init.zeros_(model.output.bias)
+    assert torch.equal(model(inputs).reshape(5, 4, 3), inputs[:, -1:].expand(5, 4, 3))
+    # Other sequences have no level to be relative to.
+    other = build(family, (24, 3), outputs=4 * 3, pooling=pooling, segment=segment)
+    assert not torch.allclose(other(inputs + level), other(inputs) + level.repeat(4), atol=1e-1)
+
+
+@families
+def test_a_step_that_equals_the_last_is_no_padding_of_a_series(family: str) -> None:
+    model, inputs = build(family, SERIES, outputs=3, depth=1), torch.randn(1, 24, 3)
+    inputs[0, 20:] = inputs[0, -1]
+    states = model.cells(inputs - inputs[:, -1:])[0]
+    assert torch.allclose(model(inputs), model.output(states[:, -1]) + inputs[:, -1], atol=1e-6)
+
+
+@families
+def test_steps_of_a_segment_are_read_side_by_side(family: str) -> None:
+    model, inputs = build(family, segment=4, depth=1), torch.randn(2, 9, 5)
+    rows = [[*row.reshape(-1).tolist(), *[0.0] * 15] for row in inputs]  # 9 steps of 5, and 3 more to come out even
+    states = model.cells(torch.tensor(rows).reshape(2, 3, 20))[0]
+    assert torch.allclose(model(inputs), model.output(states[:, -1]), atol=1e-6)
+
+
+@families
+@poolings
+@directions
+def test_rows_in_segments_give_alone_what_they_give_in_a_padded_batch(
+    family: str, pooling: str, bidirectional: bool
+) -> None:
+    model = build(family, pooling=pooling, bidirectional=bidirectional, segment=2)
+    inputs, lengths = ragged("numbers")
+    for row, length, outputs in zip(inputs, lengths, model(inputs), strict=True):
+        assert torch.allclose(outputs, model(row[None, :length])[0], atol=1e-6)
+
+
+@families
+def test_segments_cost_what_a_count_by_hand_says(family: str) -> None:
+    described = describe(family, "xs", (12, 5), 10, config={"segment": 6})
+    assert described.params == GATES[family] * (32 * (30 + 32) + 2 * 32) + 33 * 10
+    products, first = layer(family, 2, 30, 32) + 32 * 10, 2 * GATES[family] * 32 * 30
+    assert described.flops_per_sample == 2 * (3 * products - first)
+
+
+@families
+@pytest.mark.parametrize(
+    ("shape", "segment", "message"), [(TEXT, 2, "reads text token by token"), (SERIES, 0, "1 or more")]
+)
+def test_impossible_segments_are_one_line(family: str, shape: tuple[int, ...], segment: int, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        build(family, shape, segment=segment)
+    assert "\n" not in str(error.value)
 
 
 def test_a_recurrent_network_is_torchs_own() -> None:

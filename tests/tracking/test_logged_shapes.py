@@ -17,6 +17,7 @@ from orchestrator.tasks import TASKS
 from orchestrator.tracking import models
 from orchestrator.training import checkpoint
 from orchestrator.training.parameters import split_config
+from orchestrator.windows import Windows
 
 GRAPHS = Graphs(6, 3, 2, 20, 6, 12)
 
@@ -27,6 +28,7 @@ GRAPHS = Graphs(6, 3, 2, 20, 6, 12)
     ("family", "task", "shape", "outputs"),
     [
         ("unet", "segmentation", (3, 16, 24), (2, 16, 24)),
+        ("gru", "regression", Windows(12, 2), (2,)),
         ("gnn", "multilabel", GRAPHS, (2,)),
         ("gnn", "node_classification", GRAPHS._replace(each_node=True), (2, 6)),
     ],
@@ -36,7 +38,8 @@ def test_a_logged_model_gives_what_the_network_gives(
 ) -> None:
     if not FAMILIES[family].installed():
         pytest.skip("needs the extra graphs")
-    card = Card("mine", task, shape, 2, (), {}, "", {}, "", {}, graphs=family == "gnn")
+    window = (12, 1) if isinstance(shape, Windows) else None
+    card = Card("mine", task, shape, 2, (), {}, "", {}, "", {}, graphs=family == "gnn", window=window)
     settings = split_config(family, "xs", task, {})
     torch.manual_seed(0)
     network = settings.family.build(settings.model, shape, 2).eval()
