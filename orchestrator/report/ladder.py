@@ -12,7 +12,7 @@ import pandas as pd
 from orchestrator.errors import UserError
 from orchestrator.records import SIZES
 from orchestrator.report.frames import Frames
-from orchestrator.report.scaling import Estimate, FitOptions, Objective, Points, fit
+from orchestrator.report.scaling import Estimate, Fit, FitOptions, Objective, Points, few, fit
 
 AXES = ("params", "train_samples", "flops")
 # Through three points some power law always runs nearly; a floor takes one parameter more.
@@ -29,7 +29,7 @@ class PowerLaw:
 
     `exponent` is None where the points do not identify it; then `reason` says what is missing. `floor` is None where
     the law was fitted without one: the exponent is then the slope within the measured range, no more.
-    `curve` is the fitted line over the measured range, (x [40], loss [40]).
+    `curve` is the fitted line over the measured range, (x [40], loss [40]); `fitted` the whole fit.
     """
 
     family: str
@@ -40,6 +40,7 @@ class PowerLaw:
     floor: Estimate | None
     reason: str
     curve: tuple[np.ndarray, np.ndarray] | None
+    fitted: Fit | None = None
 
 
 def points(frames: Frames) -> pd.DataFrame:
@@ -112,10 +113,11 @@ def along(table: pd.DataFrame, family: str, axis: str) -> pd.DataFrame:
 
 def laws(table: pd.DataFrame, families: tuple[str, ...]) -> list[PowerLaw]:
     """A law, or why there is none, for every family along every axis."""
-    return [_law(table, family, axis) for axis in AXES for family in families]
+    return [law_along(table, family, axis) for axis in AXES for family in families]
 
 
-def _law(table: pd.DataFrame, family: str, axis: str) -> PowerLaw:
+def law_along(table: pd.DataFrame, family: str, axis: str) -> PowerLaw:
+    """The law of one family along one axis, or why there is none."""
     rows, odd = along(table, family, axis), overtaken(table, family)
     if odd and rows[axis].nunique() >= FEWEST:
         larger, smaller = odd[0]
@@ -152,7 +154,7 @@ def power_law(rows: pd.DataFrame, family: str, axis: str) -> PowerLaw:
     reason = ""
     for law in ("power_floor", "power") if distinct >= FEWEST_FOR_FLOOR else ("power",):
         try:
-            found = fit(law, measured, FitOptions(OBJECTIVE))
+            found = few.restated(fit(law, measured, FitOptions(OBJECTIVE)))
         except UserError as error:
             reason = reason or str(error)
             continue
@@ -160,7 +162,8 @@ def power_law(rows: pd.DataFrame, family: str, axis: str) -> PowerLaw:
         if found.identified and _says_something(alpha):
             along_axis = np.geomspace(rows[axis].min(), rows[axis].max(), 40)
             curve = (along_axis, found.value({"N": along_axis}))
-            return PowerLaw(family, axis, len(rows), alpha, found.parameters["A"], found.parameters.get("E"), "", curve)
+            scale, floor = found.parameters["A"], found.parameters.get("E")
+            return PowerLaw(family, axis, len(rows), alpha, scale, floor, "", curve, found)
         # The reason of the simpler law is the one that still stands.
         if found.identified and alpha is not None:
             reason = (

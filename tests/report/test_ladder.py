@@ -77,3 +77,14 @@ def test_a_point_is_the_mean_over_finalists_alone(made_up: Callable[..., Path], 
     assert points.loc["lenet-m-1", "loss"] == pytest.approx(finals["test_loss"].mean())
     assert points.loc["lenet-m-1", "loss_sd"] == pytest.approx(finals["test_loss"].std())
     assert points.loc["lenet-m-1", "seeds"] == 2
+
+
+def test_the_interval_of_an_exponent_holds_for_few_points() -> None:
+    """Nominal 90 % over five points; a covariance that wants many rows gives 83 %."""
+    random, sizes, inside = np.random.default_rng(0), np.geomspace(1e6, 1e9, 5), []
+    for _ in range(150):
+        losses = 2 * sizes**-0.2 * np.exp(0.03 * random.normal(size=5))
+        exponent = ladder.power_law(table(sizes, losses), "mlp", "params").exponent
+        assert exponent is not None and exponent.low is not None and exponent.high is not None
+        inside.append(exponent.low <= 0.2 <= exponent.high)
+    assert 0.86 <= np.mean(inside) <= 0.95

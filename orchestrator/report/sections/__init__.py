@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from orchestrator.report.pieces import Context, Section
 from orchestrator.report.sections import (
     budget,
+    catch_up,
     cells,
     curves,
     divergence,
@@ -27,6 +28,7 @@ SECTIONS: Mapping[str, tuple[str, Callable[[Context], Section | None]]] = {
     "run": ("What was run", run.section),
     "scaling": ("Scaling", scaling.section),
     "frontier": ("Compute-optimal size", frontier.section),
+    "catch_up": ("Compute to catch up", catch_up.section),
     "hyperparameters": ("Hyperparameters and scale", hyperparameters.section),
     "transfer": ("Transfer", transfer.section),
     "curves": ("Learning curves", curves.section),
