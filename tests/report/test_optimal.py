@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from orchestrator.report import optimal, render
+from orchestrator.report.scaling import FitOptions, Objective, Points, few, fit
 
 Made = Callable[..., Path]
 ALPHA, BETA, EPOCHS = 0.4, 0.3, 12
@@ -43,6 +44,29 @@ def test_routes_are_compared_at_ten_times_the_largest_cost() -> None:
     sizes = [route.size(found.budget) for route in found.taken]
     assert len(sizes) >= 2 and found.ratio == pytest.approx(max(sizes) / min(sizes))  # type: ignore[type-var]
     assert [route.name for route in found.routes] == ["joint fit", "budgets (akima)", "envelope"]
+
+
+def test_the_next_run_costs_no_more_than_the_dearest_and_tells_more_than_others() -> None:
+    """What is left of the interval: checked by fitting again with the run added, and with the smallest one instead."""
+    points = table(noise=0.01)
+    found = optimal.optima(points, ("mlp",))[0].then
+    assert found is not None and found.target == pytest.approx(1e7)
+    assert found.flops <= points["flops"].max() * 1.001 and 0 < found.left < 1
+    assert found.params > 1e5, "far from the largest networks a run tells least about one that is larger still"
+
+    def spread(params: float, rows: float) -> float:
+        added = {"params": params, "train_samples": rows, "flops": 6 * EPOCHS * params * rows}
+        added["loss"] = 0.2 + 12 * params**-ALPHA + 9 * rows**-BETA
+        columns = {"N": "params", "D": "train_samples"}
+        both = pd.concat([points, pd.DataFrame([added] * 3)])
+        given = Points(
+            {name: both[column].to_numpy(float) for name, column in columns.items()}, both["loss"].to_numpy()
+        )
+        made = few.restated(fit("chinchilla", given, FitOptions(Objective("squared"))))
+        slope = made.model.log_loss(made.theta, {"N": np.array([1e7]), "D": np.array([1e5])})[1][0, 0]
+        return float(slope @ made.covariance @ slope)
+
+    assert spread(found.params, found.train_samples) < spread(1e3, 1e3)
 
 
 def test_too_few_sizes_or_amounts_of_data_give_no_route() -> None:
@@ -82,6 +106,8 @@ def test_a_ladder_of_sizes_and_data_gets_an_answer_and_a_table(made_up: Made, re
     assert re.search(r"ten times the compute|Cannot tell how compute is best split\. mlp: \w+", answer(path))
     made = pd.read_csv(path.parent / "demo" / "tables" / "compute-optimal.csv")
     assert set(made["family"]) == {"mlp"}
+    then = pd.read_csv(path.parent / "demo" / "tables" / "next-run.csv")
+    assert list(then["family"]) == ["mlp"] and then["left"].notna().item() != then["lacking"].notna().item()
 
 
 def test_routes_that_disagree_settle_nothing(made_up: Made, recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,9 @@ def _times(value: float | None, limit: float | None) -> str:
 
 
 def _interval(one: Gain) -> str:
+    """The interval in words; further than `limit` the laws are not read."""
+    if one.low is not None and np.isinf(one.low):
+        return "all of the interval lies beyond what can be read"
     return f"{_times(one.low, one.limit)} to {_times(one.high, one.limit)}"
 
 
@@ -100,7 +103,7 @@ def _figure(context: Context, found: Sequence[Gain]) -> Figure:
     known = _against_the_first(found)
     caption = Markup(
         "How many times the compute a family needs for the loss of the one that is ahead: dot and interval. At the "
-        "line both need the same. An interval that leaves the panel ends beyond {} times what the family ran."
+        "line both need the same. An arrow leads beyond {} times what the family ran, where its law is not read."
     ).format(f"{catch_up.REACH:g}")
     if not known:
         return Figure(NAME, "Nothing to draw.", caption, lacking="No two families have a law of loss against compute.")
@@ -114,14 +117,16 @@ def _figure(context: Context, found: Sequence[Gain]) -> Figure:
 
 
 def _draw(context: Context, axes: Axes, known: Sequence[Gain]) -> None:
-    ends = [end for one in known for end in (one.low, one.times, one.high) if end and np.isfinite(end)]
+    ends = [min(end, one.limit or end) for one in known for end in (one.low, one.times, one.high) if end]
     theme.log_axis(axes, "x", [1.0, 2.0, *ends], wording.setting)
     left, right = axes.get_xlim()
     axes.axvline(1, color=theme.drawn("muted"), linewidth=1)
     for place, one in enumerate(known):
         colour = context.dress.colour(one.behind)
-        low, high = max(one.low or left, left), min(one.high or right, right)
+        low, high = min(max(one.low or left, left), one.limit or right), min(one.high or right, right)
         axes.plot([low, high], [-place, -place], color=colour, linewidth=2.2, clip_on=False)
+        if high == right:
+            axes.scatter([right], [-place], s=34, color=colour, marker=">", clip_on=False, linewidths=0)
         if one.times and np.isfinite(one.times):
             axes.scatter([one.times], [-place], s=34, color=colour, marker=context.dress.marker(one.behind), zorder=3)
         axes.annotate(one.behind, (low, -place), xytext=(0, 7), textcoords="offset pixels", color=colour, fontsize=10.5)
@@ -153,7 +158,7 @@ def _gains(context: Context, found: Sequence[Gain]) -> Table:
 
 def _row_interval(row: Row) -> str:
     low, high = (_times(row[end], row["limit"]) for end in ("low", "high"))
-    return low if low == wording.NOTHING else f"{low} to {high}"
+    return low if low in (wording.NOTHING, high) else f"{low} to {high}"
 
 
 def _crossing(row: Row) -> str:

@@ -14,6 +14,7 @@ from orchestrator.report.pieces import Column, Context, Figure, Row, Section, Ta
 from orchestrator.report.scaling.frontier import ALIKE, Route
 
 DASHES = {"joint fit": "-", "envelope": ":"}
+MOST_SAID = 3
 NAMES = {"joint fit": "joint fit", "budgets (akima)": "best of each budget", "envelope": "lower envelope"}
 
 
@@ -28,7 +29,7 @@ def section(context: Context) -> Section:
     return Section(
         question=question,
         answer=_answer(context, found),
-        blocks=[_figure(context, found), _table(context, found), _method()],
+        blocks=[_figure(context, found), _table(context, found), _next_runs(context, found), _method()],
         numbers=numbers,
     )
 
@@ -60,7 +61,18 @@ def _answer(context: Context, found: Sequence[Optimum]) -> Markup:
         more = Markup("") if len(silent) <= 3 else Markup(" (and {} more)").format(len(silent) - 3)
         lead = Markup("For the others: ") if parts else Markup("Cannot tell how compute is best split. ")
         parts.append(lead + reasons + more + ".")
+    if then := [one for one in found if one.then][:MOST_SAID]:
+        parts.append(
+            Markup("To know more, run next: {}.").format(Markup("; ").join(_next(context, one) for one in then))
+        )
     return Markup(" ").join(parts)
+
+
+def _next(context: Context, one: Optimum) -> Markup:
+    assert one.then is not None
+    return Markup("{} with about {} parameters on {} rows").format(
+        family_mark(context, one.family), wording.short(one.then.params), wording.count(one.then.train_samples)
+    )
 
 
 def _said(context: Context, one: Optimum) -> Markup:
@@ -181,6 +193,33 @@ def _table(context: Context, found: Sequence[Optimum]) -> Table:
         ],
         group="family",
     )
+
+
+def _next_runs(context: Context, found: Sequence[Optimum]) -> Table:
+    columns = ["family", "target", "params", "train_samples", "flops", "left", "lacking"]
+    rows = [{"family": one.family, **(vars(one.then) if one.then else {"lacking": _lacking(one)})} for one in found]
+    frame = pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[1:-1], float))
+    return Table(
+        "next-run",
+        f"What to run next: for no more compute than the dearest run so far, the one that would tell most about a "
+        f"network {optimal.FURTHER:g} times the largest, on all data",
+        frame,
+        [
+            Column("Family", lambda row: family_mark(context, row["family"])),
+            Column("To know the loss of", lambda row: wording.short(row["target"]), True),
+            Column("Run parameters", lambda row: wording.short(row["params"]), True),
+            Column("on rows", lambda row: wording.count(row["train_samples"]), True),
+            Column("Compute, about", lambda row: wording.flop(row["flops"]), True),
+            Column("Leaves of the interval", lambda row: wording.percent(row["left"]), True),
+            Column("What is missing", lambda row: row["lacking"] if isinstance(row["lacking"], str) else "nothing"),
+        ],
+    )
+
+
+def _lacking(one: Optimum) -> str:
+    """Why nothing can be said of the next run: no law yet."""
+    joint = next((route for route in one.routes if route.name == "joint fit"), None)
+    return one.reason or (_plain("; ".join(joint.warnings)) if joint and joint.warnings else "") or "no joint law"
 
 
 def _tenfold(exponent: float) -> str:
