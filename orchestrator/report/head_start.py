@@ -120,8 +120,9 @@ def miss(table: pd.DataFrame, name: str, column: str = "factor") -> float | None
 
 
 def savings(frames: Frames, twin: Frames) -> pd.DataFrame:
-    """One row a larger cell of the twin's families, with SAVINGS; what cannot be compared (a search is not over, or came to nothing) is NaN.
+    """One row a larger cell of the twin's families, with SAVINGS.
 
+    What cannot be compared (a search is not over, or came to nothing) is NaN.
     The factors are what the search without transfer needed over what the one with it needed.
     """
     transferred = set(_transferred(frames)["cell"])
