@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator import documents, space
 from orchestrator.data import CATALOG, Card, Dataset, from_entry
@@ -125,10 +125,10 @@ def make(sweep: Sweep, document: Document, data: Path, spaces: Mapping[str, Spac
     return Plan(sweep, card, data, metrics[sweep.metric], spaces, cells)
 
 
-def forecast(plan: Plan, seconds_a_sample: Mapping[tuple[str, str], float] | None = None, workers: int = 1) -> Forecast:
+def forecast(plan: Plan, paces: Mapping[tuple[str, str], Pace] | None = None, workers: int = 1) -> Forecast:
     """Expected cost: a trial passes each rung with the rule's share, a finalist runs all its epochs.
 
-    `seconds_a_sample` is what `probe` measured; where it lacks a cell's family and size, seconds stay unknown. With
+    `paces` is what `probe` measured; where it lacks a cell's family and size, seconds stay unknown. With
     a budget, as many trials are expected as it pays for.
     """
     sweep = plan.spec
@@ -138,12 +138,15 @@ def forecast(plan: Plan, seconds_a_sample: Mapping[tuple[str, str], float] | Non
         expected += share * (rung - before)
         before = rung
         share *= rule.share
-    timings = [(seconds_a_sample or {}).get((cell.family, cell.size)) for cell in plan.cells]
+    timings = [(paces or {}).get((cell.family, cell.size)) for cell in plan.cells]
     flops = math.fsum(cell.flops * cell.train_samples for cell in plan.cells)  # of an epoch in every cell
     seconds = None
     if None not in timings:
-        timed = [_timed(plan.card, cell.train_samples) for cell in plan.cells]
-        seconds = math.fsum((s or 0) * rows for s, rows in zip(timings, timed, strict=True))
+        seconds = math.fsum(
+            pace.train * _timed(plan.card, cell.train_samples) + pace.validation
+            for pace, cell in zip(timings, plan.cells, strict=True)
+            if pace is not None
+        )
     finals = sweep.finalists * sweep.max_epochs
     trials = float(sweep.trials)
     for name, limit in sweep.budget.limits().items():
@@ -164,8 +167,15 @@ def forecast(plan: Plan, seconds_a_sample: Mapping[tuple[str, str], float] | Non
     )
 
 
-def probe(plan: Plan) -> dict[tuple[str, str], float]:
-    """Seconds of training a sample for each family and size: one epoch over a few hundred rows, here and now.
+class Pace(NamedTuple):
+    """Seconds: of training for each row, and of the validation after an epoch."""
+
+    train: float
+    validation: float
+
+
+def probe(plan: Plan) -> dict[tuple[str, str], Pace]:
+    """The pace of each family and size: one epoch over a few hundred rows, here and now.
 
     A family and size whose defaults diverge on these rows before an epoch is over, or find no memory, is left out.
     """
@@ -179,9 +189,14 @@ def probe(plan: Plan) -> dict[tuple[str, str], float]:
     from orchestrator.training.memory import OutOfMemory
 
     data = load(plan.data)
-    few = dataclasses.replace(data.train, inputs=data.train.inputs[:512], targets=data.train.targets[:512])
-    small = dataclasses.replace(data, train=few, validation=few)
-    timings = {}
+    few, fewer = (
+        dataclasses.replace(split, inputs=split.inputs[:512], targets=split.targets[:512])
+        for split in (data.train, data.validation)
+    )
+    small = dataclasses.replace(data, train=few, validation=fewer)
+    # A generator is judged by as many images of its own, however many there are to compare them with.
+    more = 1.0 if plan.card.task == "generation" else len(data.validation.inputs) / len(fewer.inputs)
+    timings: dict[tuple[str, str], Pace] = {}
     device = "cuda" if slots(plan.spec, None).gpus else "cpu"
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(plan.spec.resources.cpus)))
@@ -191,7 +206,9 @@ def probe(plan: Plan) -> dict[tuple[str, str], float]:
             with contextlib.suppress(Diverged, OutOfMemory):
                 # The second epoch is what stays: the first also warms up.
                 for row in fit(job, small, device):
-                    timings[family, size] = row["seconds"] / _timed(plan.card, len(few.inputs))
+                    training = len(few.inputs) / row["samples_per_second"]
+                    validation = max(row["seconds"] - training, 0.0) * more
+                    timings[family, size] = Pace(training / _timed(plan.card, len(few.inputs)), validation)
     finally:
         torch.set_num_threads(threads)
     return timings

@@ -125,9 +125,13 @@ def test_the_forecast_of_time_comes_from_a_probe(project: Path, data_root: Path)
     threads = torch.get_num_threads()
     timings = plan.probe(planned)
     assert set(timings) == {(family, size) for family in ("perceptron", "mlp") for size in ("xs", "s")}
-    assert all(seconds > 0 for seconds in timings.values())
+    assert all(pace.train > 0 and pace.validation > 0 for pace in timings.values())
     assert torch.get_num_threads() == threads
-    assert (plan.forecast(planned, timings).seconds or 0) > 0
+    expected = plan.forecast(planned, timings)
+    assert (expected.seconds or 0) > 0
+    # However few rows are trained on, all of the validation rows are looked at after each epoch.
+    validated = plan.forecast(planned, {key: plan.Pace(0.0, 1.0) for key in timings})
+    assert validated.seconds == pytest.approx(expected.epochs)
     del timings["mlp", "xs"]
     assert plan.forecast(planned, timings).seconds is None, "a part that is unknown is not made up"
 

@@ -50,6 +50,6 @@ def test_an_epoch_of_every_cell_costs_the_graph(planned: Plan) -> None:
 
 
 def test_its_time_is_that_of_the_graph_too(planned: Plan) -> None:
-    ((_, a_node),) = plan.probe(planned).items()
-    graph = a_node * 15
-    assert plan.forecast(planned, {("gnn", "xs"): a_node}).seconds == pytest.approx(2 * (4 + 1) * 10 * graph)
+    ((_, pace),) = plan.probe(planned).items()
+    an_epoch = pace.train * 15 + pace.validation
+    assert plan.forecast(planned, {("gnn", "xs"): pace}).seconds == pytest.approx(2 * (4 + 1) * 10 * an_epoch)
