@@ -88,6 +88,7 @@ def families(names: tuple[str, ...], as_json: bool, spaces: Path) -> None:
 @ADDRESS
 @WORKERS
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the YAML.")
+@click.option("--only", multiple=True, metavar="SWEEP", help="Of several sweeps in the file, this one.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and its cost, and stop.")
 @click.option("--fresh", is_flag=True, help="Start over; the run that is there is kept aside.")
 @click.option("--renew", is_flag=True, help="Start over if the run that is there came from other code.")
@@ -98,7 +99,7 @@ def sweep(pipeline: Path, dry_run: bool, **options: Any) -> None:
     from orchestrator import spec
 
     # Before torch is loaded: a typing error is answered at once.
-    specified = spec.load(pipeline, options["overrides"])
+    specified = spec.load(pipeline, options["overrides"], options["only"])
     from orchestrator import plan
     from orchestrator import sweep as sweeps
 

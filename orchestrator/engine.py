@@ -50,6 +50,7 @@ class Engine:
             cell.id: CellSearch(cell, self._study(cell, spaces[cell.family]), self._rule, history.direction)
             for cell in cells
         }
+        self._trials = {cell.id: spec.trials_of(cell, cells) for cell in cells}
         self._waiting: deque[str] = deque()
         self._open: set[str] = set()
         # Of each family, the place of the last error and how often it came in a row.
@@ -210,7 +211,7 @@ class Engine:
         """Those whose results it begins with."""
         if not self.spec.transfer:
             return []
-        return [one for one in self._cells.values() if transfer.smaller(one.cell, than=search.cell)]
+        return [one for one in self._cells.values() if one.cell.is_smaller(than=search.cell)]
 
     def _promotion(self) -> Trial | None:
         """A paused trial that is by now among the best of its rung; those of a search that is over are pruned."""
@@ -248,7 +249,7 @@ class Engine:
         return trial
 
     def _asked_all(self, search: CellSearch) -> bool:
-        return len(search.members) >= self.spec.trials or self.history.exhausted is not None
+        return len(search.members) >= self._trials[search.cell.id] or self.history.exhausted is not None
 
     def _searched(self, search: CellSearch) -> bool:
         return self._asked_all(search) and search.ended == len(search.members)

@@ -59,7 +59,7 @@ class Plan:
     @property
     def trials(self) -> int:
         """How many there will be, if the budget allows."""
-        return len(self.cells) * (self.spec.trials + self.spec.finalists)
+        return sum(self.spec.trials_of(cell, self.cells) + self.spec.finalists for cell in self.cells)
 
     def as_dict(self) -> dict[str, Any]:
         """What the journal keeps."""
@@ -138,33 +138,41 @@ def forecast(plan: Plan, paces: Mapping[tuple[str, str], Pace] | None = None, wo
         expected += share * (rung - before)
         before = rung
         share *= rule.share
-    timings = [(paces or {}).get((cell.family, cell.size)) for cell in plan.cells]
-    flops = math.fsum(cell.flops * cell.train_samples for cell in plan.cells)  # of an epoch in every cell
+    paced = [(paces or {}).get((cell.family, cell.size)) for cell in plan.cells]
+    # Of an epoch in each cell.
+    flops = [float(cell.flops * cell.train_samples) for cell in plan.cells]
     seconds = None
-    if None not in timings:
-        seconds = math.fsum(
+    if None not in paced:
+        seconds = [
             pace.train * _timed(plan.card, cell.train_samples) + pace.validation
-            for pace, cell in zip(timings, plan.cells, strict=True)
+            for pace, cell in zip(paced, plan.cells, strict=True)
             if pace is not None
-        )
+        ]
     finals = sweep.finalists * sweep.max_epochs
     trials = float(sweep.trials)
     for name, limit in sweep.budget.limits().items():
         if name == "trials":
             trials = min(trials, limit / len(plan.cells) - sweep.finalists)
             continue
-        an_epoch = flops if name == "flops" else seconds and seconds / 3600 / (workers if name == "hours" else 1)
+        an_epoch = math.fsum(flops if name == "flops" else seconds or [])
+        if name != "flops":
+            an_epoch /= 3600 * (workers if name == "hours" else 1)
         if an_epoch:
             trials = min(trials, (limit / an_epoch - finals) / expected)
-    epochs = max(trials, 1.0) * expected + finals
-    each = round(max(trials, 1.0)) + sweep.finalists
+    counts = [max(min(trials, sweep.trials_of(cell, plan.cells)), 1.0) for cell in plan.cells]
+    epochs = [count * expected + finals for count in counts]
+    each = [round(count) + sweep.finalists for count in counts]
     return Forecast(
-        trials=len(plan.cells) * each,
-        epochs=epochs * len(plan.cells),
-        most_epochs=len(plan.cells) * each * sweep.max_epochs,
-        flops=flops * epochs,
-        seconds=None if seconds is None else seconds * epochs,
+        trials=sum(each),
+        epochs=sum(epochs),
+        most_epochs=sum(each) * sweep.max_epochs,
+        flops=_product(flops, epochs),
+        seconds=None if seconds is None else _product(seconds, epochs),
     )
+
+
+def _product(each: Sequence[float], epochs: Sequence[float]) -> float:
+    return math.fsum(one * count for one, count in zip(each, epochs, strict=True))
 
 
 class Pace(NamedTuple):

@@ -65,6 +65,16 @@ class Cell:
         """`mlp-m-0.25`; never with an exponent, whose sign would read as one more dash."""
         return f"{self.family}-{self.size}-{self.data_fraction:.12f}".rstrip("0").rstrip(".")
 
+    @property
+    def scale(self) -> tuple[int, int]:
+        """Parameters and training rows."""
+        return self.params, self.train_samples
+
+    def is_smaller(self, than: Cell) -> bool:
+        """Whether it comes before another one of its family: not larger in any way, and smaller in one."""
+        alike = self.family == than.family and self.scale != than.scale
+        return alike and all(a <= b for a, b in zip(self.scale, than.scale, strict=True))
+
 
 @dataclass(frozen=True)
 class Slots:

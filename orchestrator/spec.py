@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from orchestrator import documents
 from orchestrator.documents import Document, KeyPath, describe, nearest
 from orchestrator.errors import UserError
+from orchestrator.records import Cell
 
 Size = Literal["xs", "s", "m", "l", "xl"]
 Fraction = Annotated[float, Field(gt=0, le=1)]
@@ -103,6 +104,11 @@ class Sweep(Strict):
         default=False,
         description="a larger cell's search waits for the smaller ones of its family, and begins where they lead",
     )
+    transfer_trials: int | None = Field(
+        default=None,
+        ge=1,
+        description="with transfer: trials of each cell that has smaller ones; without it, as many as of those",
+    )
     resources: Resources = Resources()
     workers: int | None = Field(default=None, ge=1, description="trials at a time; without it, as many as fit")
     search_spaces: str = Field(default="../search_spaces", description="folder, relative to this file")
@@ -137,6 +143,15 @@ class Sweep(Strict):
             raise ValueError("excludes a grid, which decides beforehand what is tried")
         return transfer
 
+    @pydantic.field_validator("transfer_trials")
+    @classmethod
+    def _has_something_to_begin_with(cls, trials: int | None, others: pydantic.ValidationInfo) -> int | None:
+        if trials is not None and not others.data.get("transfer", True):
+            raise ValueError("needs `transfer: true`: else no cell begins where others lead")
+        if trials is not None and trials > others.data.get("trials", trials):
+            raise ValueError("must be no more than trials")
+        return trials
+
     @pydantic.field_validator("storage")
     @classmethod
     def _seen_from_everywhere(cls, storage: str | None) -> str | None:
@@ -151,6 +166,12 @@ class Sweep(Strict):
             )
         return storage
 
+    def trials_of(self, cell: Cell, cells: Iterable[Cell]) -> int:
+        """How many trials the search of a cell gets, where `cells` are all there are."""
+        if self.transfer_trials is None or not any(other.is_smaller(than=cell) for other in cells):
+            return self.trials
+        return self.transfer_trials
+
     def fingerprint(self, spaces: dict[str, Any]) -> str:
         """What the search and its results depend on: a sweep whose fingerprint changed is another sweep."""
         content = {"spec": self.model_dump(exclude=set(FREE)), "spaces": spaces}
@@ -161,25 +182,34 @@ class Sweep(Strict):
 SEVERAL = "sweeps"
 
 
-def load(path: Path, overrides: tuple[str, ...] = ()) -> list[tuple[Sweep, Document]]:
+def load(path: Path, overrides: tuple[str, ...] = (), only: Sequence[str] = ()) -> list[tuple[Sweep, Document]]:
     """Read a pipeline: the one sweep that it is or, in their order, those under `sweeps`, by name.
 
     What stands beside `sweeps` holds for each of them that doesn't say otherwise. `overrides`, of all of them, are
-    `key=value` or `key.key=value`, values in YAML.
+    `key=value` or `key.key=value`, values in YAML; `only` names those that are wanted.
 
     Raises:
         UserError: naming the key, its line, and what is valid.
     """
     document = documents.load(path)
     if SEVERAL not in document.content:
-        return [_read(document, overrides)]
+        return _wanted([_read(document, overrides)], only)
     named = documents.parts(document, SEVERAL)
     if "name" in document.content:
         raise UserError(f"{document.where('name')}: 'name' is of one sweep; those under {SEVERAL!r} have their own")
     for name, part in named.items():
         if "name" in part.content:
             raise UserError(f"{part.where('name')}: {name!r} is this sweep's name; leave out the key 'name'")
-    return [_read(replace(part, content={"name": name, **part.content}), overrides) for name, part in named.items()]
+    found = [_read(replace(part, content={"name": name, **part.content}), overrides) for name, part in named.items()]
+    return _wanted(found, only)
+
+
+def _wanted(found: list[tuple[Sweep, Document]], only: Sequence[str]) -> list[tuple[Sweep, Document]]:
+    names = [sweep.name for sweep, _ in found]
+    for name in only:
+        if name not in names:
+            raise UserError(f"--only {name}: {found[0][1].path} has no sweep of this name; {nearest(name, names)}")
+    return [one for one in found if not only or one[0].name in only]
 
 
 def _read(document: Document, overrides: Sequence[str]) -> tuple[Sweep, Document]:

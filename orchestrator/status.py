@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator import budget, history, journal, records
 from orchestrator.errors import UserError
 from orchestrator.history import History
-from orchestrator.spec import NO_LIMIT
+from orchestrator.spec import NO_LIMIT, Sweep
 
 
 def status(run_dir: Path) -> dict[str, Any]:
@@ -52,4 +52,5 @@ def _planned_trials(told: History) -> int | None:
     spec = told.plan["spec"]
     if spec["trials"] >= NO_LIMIT:
         return None
-    return len(told.cells) * int(spec["trials"] + spec["finalists"])
+    cells, sweep = told.cells.values(), Sweep.model_validate(spec)
+    return sum(sweep.trials_of(cell, cells) + sweep.finalists for cell in cells)

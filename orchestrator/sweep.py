@@ -41,11 +41,13 @@ CODE = (
 class Options:
     """What the command line adds to a specification.
 
+    only: of several sweeps of one file, those that are wanted; without any, all.
     fresh: start over (the run that is there is kept aside). renew: start over if the run that is there was made by
     other code. address: of a Ray cluster to join; without it, Ray starts here.
     """
 
     overrides: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
     workers: int | None = None
     fresh: bool = False
     renew: bool = False
@@ -63,7 +65,7 @@ def prepare(path: Path, options: Options) -> list[Plan]:
     from orchestrator.data.prepare import prepare as prepare_data
 
     planned = []
-    for sweep, document in spec.load(path, options.overrides):
+    for sweep, document in spec.load(path, options.overrides, options.only):
         folder = prepare_data(plan.dataset(sweep, document), options.data_root)
         planned.append(plan.make(sweep, document, folder))
     return planned

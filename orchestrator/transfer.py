@@ -29,12 +29,6 @@ SPREAD, SLOPE = 0.5, 0.3
 ALIKE = 0.05
 
 
-def smaller(cell: Cell, than: Cell) -> bool:
-    """Whether a cell comes before another one of its family: not larger in any way, and smaller in one."""
-    scale, other = _scale(cell), _scale(than)
-    return cell.family == than.family and scale != other and all(a <= b for a, b in zip(scale, other, strict=True))
-
-
 def expectations(
     cell: Cell, before: Sequence[CellSearch], space: Space, direction: str
 ) -> list[tuple[str, dict[str, Any]]]:
@@ -45,7 +39,7 @@ def expectations(
     """
     ranked = [(search.cell, _best(search, direction)) for search in before]
     # The nearest last step: the largest of the smaller ones.
-    ranked = sorted(((one, best) for one, best in ranked if best), key=lambda pair: sum(map(math.log, _scale(pair[0]))))
+    ranked = sorted(((one, best) for one, best in ranked if best), key=lambda pair: sum(map(math.log, pair[0].scale)))
     if not ranked:
         return []
     base = ranked[-1][1][0].trial.config
@@ -90,7 +84,7 @@ def _predicted(
             and all(told.trial.config.get(key) == value for key, value in choices.items())
         ]
         if alike:
-            scales.append([math.log(side) for side in _scale(one)])
+            scales.append([math.log(side) for side in one.scale])
             optima.append(float(np.mean(alike)))
             counts.append(len(alike))
     if not optima:
@@ -100,7 +94,7 @@ def _predicted(
     weights = np.array(counts) / SPREAD**2
     precision = design.T @ (weights[:, None] * design) + np.diag([0.0, SLOPE**-2, SLOPE**-2])
     law = np.linalg.solve(precision, design.T @ (weights * np.array(optima)))
-    here = np.array([math.log(side) for side in _scale(cell)]) - centre
+    here = np.array([math.log(side) for side in cell.scale]) - centre
     return math.exp(float(law @ [1.0, *here]))
 
 
@@ -114,7 +108,3 @@ def _within(parameter: Parameter, value: float) -> Value:
     steps = round((value - parameter.low) / parameter.step)
     most = (parameter.high - parameter.low) // parameter.step
     return parameter.low + parameter.step * min(max(steps, 0), most)
-
-
-def _scale(cell: Cell) -> tuple[int, int]:
-    return cell.params, cell.train_samples

@@ -120,6 +120,18 @@ def test_the_forecast_follows_the_rule(project: Path, data_root: Path) -> None:
     assert whole.epochs == whole.most_epochs == 360
 
 
+def test_the_forecast_knows_the_cells_that_get_fewer_trials(project: Path, data_root: Path) -> None:
+    changes = ("families=[mlp]", "sizes=[xs]", "data_fractions=[0.5, 1.0]", "early_stopping.name=none", "transfer=true")
+    alike = made(project, data_root, *changes)
+    fewer = made(project, data_root, *changes, "transfer_trials=1")
+    less, before, after = alike.spec.trials - 1, plan.forecast(alike), plan.forecast(fewer)
+    assert alike.trials - fewer.trials == less == before.trials - after.trials
+    assert before.epochs - after.epochs == less * alike.spec.max_epochs
+    large = alike.cells[1]
+    saved = less * alike.spec.max_epochs * large.flops * large.train_samples
+    assert before.flops - after.flops == pytest.approx(saved)
+
+
 def test_the_forecast_of_time_comes_from_a_probe(project: Path, data_root: Path) -> None:
     planned = made(project, data_root)
     threads = torch.get_num_threads()

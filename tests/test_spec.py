@@ -91,6 +91,16 @@ def test_overrides_are_yaml_and_reach_below(tmp_path: Path) -> None:
         ("[mlp, lenet]", "mlp", ":3: families: expected a list, found 'mlp'"),
         ("[mlp, lenet]", "[mlp, mlp]", ":3: families: holds an entry twice"),
         (
+            "trials: 4",
+            "trials: 4\ntransfer_trials: 2",
+            ":9: transfer_trials: needs `transfer: true`: else no cell begins",
+        ),
+        (
+            "trials: 4",
+            "trials: 4\ntransfer: true\ntransfer_trials: 5",
+            ":10: transfer_trials: must be no more than trials",
+        ),
+        (
             "{name: median}",
             "median",
             ":9: early_stopping: expected a mapping of name, min_epochs, reduction_factor, found",
@@ -177,6 +187,14 @@ def test_a_mistake_in_one_of_several_sweeps_is_named_with_its_line(
 ) -> None:
     assert old in SEVERAL
     assert refused(tmp_path, SEVERAL.replace(old, new, 1)).startswith(message)
+
+
+def test_of_several_sweeps_one_can_be_chosen(tmp_path: Path) -> None:
+    path = tmp_path / "several.yaml"
+    path.write_text(SEVERAL)
+    assert [sweep.name for sweep, _ in spec.load(path, only=("two",))] == ["two"]
+    with pytest.raises(UserError, match=r"--only tow: .*several.yaml has no sweep of this name; did you mean 'two'\? "):
+        spec.load(path, only=("tow",))
 
 
 @pytest.mark.parametrize(("given", "found"), [("[a, b]", "a list ('a', 'b')"), ("{}", "a mapping ()"), ("", "nothing")])

@@ -67,7 +67,8 @@ COMMANDS = {
     "data prepare": ("names", "--data-root"),
     "families": ("names", "--json", "--spaces"),
     "sweep": (
-        *("pipeline", "--address", "--workers", "--set", "--dry-run", "--fresh", "--renew", "--runs", "--data-root"),
+        *("pipeline", "--address", "--workers", "--set", "--only", "--dry-run", "--fresh", "--renew"),
+        *("--runs", "--data-root"),
     ),
     "resume": ("run_dir", "--address", "--workers", "--data-root"),
     "extend": ("run_dir", "--trials", "--set", "--spaces", "--address", "--workers", "--data-root"),

@@ -15,6 +15,7 @@ from orchestrator.records import Cell, Trial
 from orchestrator.search import stopping
 from orchestrator.search.study import Study
 from orchestrator.space import Choice, Float, Int
+from orchestrator.status import status
 
 
 def cell(params: int, rows: int = 1000, family: str = "mlp") -> Cell:
@@ -35,10 +36,10 @@ def search(one: Cell, *trials: tuple[float, float, str]) -> CellSearch:
 
 
 def test_smaller_is_no_larger_in_any_way_and_smaller_in_one() -> None:
-    assert transfer.smaller(cell(10), cell(20)) and transfer.smaller(cell(10, 500), cell(10, 1000))
-    assert not transfer.smaller(cell(20), cell(10)) and not transfer.smaller(cell(10), cell(10))
-    assert not transfer.smaller(cell(10, 2000), cell(20, 1000)), "which of the two costs more nobody knows"
-    assert not transfer.smaller(cell(10, family="lenet"), cell(20))
+    assert cell(10).is_smaller(cell(20)) and cell(10, 500).is_smaller(cell(10, 1000))
+    assert not cell(20).is_smaller(cell(10)) and not cell(10).is_smaller(cell(10))
+    assert not cell(10, 2000).is_smaller(cell(20, 1000)), "which of the two costs more nobody knows"
+    assert not cell(10, family="lenet").is_smaller(cell(20))
 
 
 @pytest.mark.parametrize("slope", [-0.4, 0.0, 0.3])
@@ -121,6 +122,16 @@ def test_the_larger_cell_waits_for_the_smaller_and_begins_with_what_it_found(tmp
     )
     assert past.trials[f"{large.id}-t001"].trial.config == best.trial.config
     assert {row["origin"] for row in history.tables(past)["trials"]} == {"predicted", "copied", "sampled"}
+
+
+def test_a_cell_to_which_others_lead_may_get_fewer_trials(tmp_path: Path) -> None:
+    told = history.of(finished_run(tmp_path, spec(transfer=True, transfer_trials=2)))
+    small, large = CELLS
+    origins = {cell.id: [one.trial.origin for one in told.trials.values() if one.trial.cell == cell.id
+                         and one.trial.kind == records.SEARCH] for cell in CELLS}  # fmt: skip
+    assert origins == {small.id: [records.SAMPLED] * 5, large.id: [records.PREDICTED, records.COPIED]}
+    assert sum(one.trial.kind == records.FINAL and one.trial.cell == large.id for one in told.trials.values()) == 2
+    assert status(tmp_path)["planned"] == 5 + 2 + 2 * 2 == len(told.trials)
 
 
 def test_with_two_workers_one_waits_rather_than_begin_too_early(tmp_path: Path) -> None:
