@@ -15,6 +15,7 @@ from orchestrator.models import FAMILIES, Family
 from orchestrator.tasks import TASKS, WAYS
 from orchestrator.tokens import Tokens
 from orchestrator.training.parameters import choices, describe
+from orchestrator.windows import Windows
 
 CLASSES = 10  # of an example, where neither the task nor the kind of input says how many outputs there are
 
@@ -69,13 +70,17 @@ def _kind(shape: tuple[int, ...]) -> dict[str, Any]:
         return {"kind": "tokens", **shape._asdict()}
     if isinstance(shape, Graphs):
         return {"kind": "graphs", **shape._asdict()}
+    if isinstance(shape, Windows):
+        return {"kind": "windows", **shape._asdict()}
     return {"kind": "numbers", "shape": list(shape)}
 
 
 def _outputs(task: str, shape: tuple[int, ...]) -> int:
-    """One number for regression, the tokens of a vocabulary, the values of an image to be made, or ten classes."""
+    """The tokens of a vocabulary, a step of a series, the values of an image to be made, one number, or ten classes."""
     if isinstance(shape, Tokens):
         return shape.vocabulary
+    if isinstance(shape, Windows):
+        return shape.channels
     if WAYS.get(task, task) == "generation":
         return math.prod(shape)
     return 1 if task == "regression" else CLASSES

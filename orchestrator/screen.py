@@ -81,6 +81,8 @@ def _example(example: dict[str, Any]) -> str:
     outputs = f" → {example['outputs']}"
     if example["kind"] == "tokens":
         return f"{example['time']} of {example['vocabulary']} tokens{outputs}"
+    if example["kind"] == "windows":
+        return f"{example['time']} steps of {example['channels']}{outputs}"
     if example["kind"] == "graphs":
         return f"{example['mean_nodes']} nodes{outputs}"
     return "×".join(map(str, example["shape"])) + outputs

@@ -38,6 +38,7 @@ from orchestrator.models import (
     vit,
 )
 from orchestrator.tokens import Tokens
+from orchestrator.windows import Windows
 
 # Optional extra → the library that a family then has.
 EXTRAS: Mapping[str, str] = {"graphs": "torch_geometric"}
@@ -70,7 +71,7 @@ _ANY: Mapping[str, tuple[int, ...]] = {"classification": (1, 8, 8), "regression"
 _IMAGES: Mapping[str, tuple[int, ...]] = {"classification": (1, 8, 8), "regression": (1, 8, 8)}
 _SEQUENCES: Mapping[str, tuple[int, ...]] = {
     "classification": (12, 5),
-    "regression": (12, 5),
+    "regression": Windows(time=48, channels=3),
     "language_modelling": Tokens(time=12, vocabulary=10),
 }
 _TEXT: Mapping[str, tuple[int, ...]] = {"language_modelling": Tokens(time=12, vocabulary=10)}

@@ -10,6 +10,7 @@ from orchestrator.data.card import Card
 from orchestrator.data.load import BLOCK, load
 from orchestrator.data.prepare import prepare
 from orchestrator.errors import UserError
+from orchestrator.windows import Windows
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +77,7 @@ def test_windows_are_the_past_and_what_follows_it(own, tmp_path):
     scaling = data.card.normalization
     series = (raw - scaling["mean"]) / scaling["scale"]
     assert data.train.inputs.shape == (15, 4, 2) and data.train.targets.shape == (15, 4)
+    assert isinstance(data.card.input_shape, Windows) and data.card.input_shape == (4, 2)
     for split, first in ((data.train, 0), (data.validation, 16), (data.test, 24)):
         for n in range(len(split)):
             start = first + n
