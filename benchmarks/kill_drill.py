@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import random
 import signal
@@ -59,7 +60,7 @@ VICTIMS = {
     "gcs": "gcs_server",
 }
 CLOCKS = {"seconds", "samples_per_second", "started", "ended", "worker", "worker_seconds"}
-# A driver whose Ray is dead must notice; a sweep must end.
+# A driver whose Ray is dead must notice; a sweep must go on.
 PATIENCE = 180.0
 KILLS_A_SWEEP = 20
 EVENTS_BETWEEN_KILLS = 150
@@ -157,7 +158,7 @@ class Drill:
                     break
                 if driver.poll() is not None:  # killed, or gone by itself: a worker's death may take Ray with it
                     driver = self.start_driver(project, workers, resume=self._can_resume(run_dir))
-            while driver.wait(PATIENCE) != 0:  # what was killed last may still be on its way out
+            while self.wait(driver, run_dir) != 0:  # what was killed last may still be on its way out
                 driver = self.start_driver(project, workers, resume=self._can_resume(run_dir))
         except subprocess.TimeoutExpired:
             self.problems.append(f"{name}: the driver hangs")
@@ -172,13 +173,23 @@ class Drill:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 driver.wait(self.chance.uniform(0.5, 10.0))
             return
-        until = _events(run_dir) + self.chance.randint(1, EVENTS_BETWEEN_KILLS)
-        deadline = time.monotonic() + PATIENCE
-        while driver.poll() is None and _events(run_dir) < until:
-            if time.monotonic() > deadline:
+        self.wait(driver, run_dir, _events(run_dir) + self.chance.randint(1, EVENTS_BETWEEN_KILLS))
+        time.sleep(self.chance.uniform(0.0, 0.1))
+
+    def wait(self, driver: subprocess.Popen[bytes], run_dir: Path, until: float = math.inf) -> int | None:
+        """Until the driver has ended, or the journal has so many events; what the driver returned.
+
+        Raises:
+            TimeoutExpired: neither, and nothing new in the journal for a long time: a busy machine is only slow.
+        """
+        seen, since = -1, time.monotonic()
+        while driver.poll() is None and (count := _events(run_dir)) < until:
+            if count > seen:
+                seen, since = count, time.monotonic()
+            elif time.monotonic() - since > PATIENCE:
                 raise subprocess.TimeoutExpired("the sweep", PATIENCE)
             time.sleep(0.02)
-        time.sleep(self.chance.uniform(0.0, 0.1))
+        return driver.poll()
 
     def go_on_after(self, driver: subprocess.Popen[bytes]) -> None:
         """Give what was killed the time to be noticed; a server comes back after a while."""
