@@ -1,5 +1,6 @@
 # make demo     set up, then data → sweep → report; the page is reports/demo/index.html
 # make test     set up, then the tests that CI runs
+# make reference [FAMILY=lenet]   tunes families on real data and holds them against floors; hours for all, resumable
 # make check    formatter, linter, type checker, tests
 #
 # The first call needs Python 3.11 to 3.13 (PYTHON=python3.12 make demo, to choose one) and a package registry.
@@ -9,11 +10,14 @@ BIN := .venv/bin
 # Two processes: some tests start Ray, which brings its own.
 TESTS := $(BIN)/python -m pytest -n 2
 
-.PHONY: setup demo test test-slow test-browser drill check format lock clean
+.PHONY: setup demo reference test test-slow test-browser drill check format lock clean
 
 demo: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro report@demo
 	@echo "Open reports/demo/index.html, or: $(BIN)/orchestrate dashboard"
+
+reference: setup
+	$(BIN)/python benchmarks/reference.py $(if $(FAMILY),--family $(FAMILY))
 
 test: setup
 	$(TESTS)

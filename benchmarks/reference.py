@@ -1,0 +1,276 @@
+"""Each family tuned on the data that it is for, and whether it comes as far as it should: proof that nothing is broken.
+
+    python benchmarks/reference.py                  every sweep of pipelines/reference.yaml: hours
+    python benchmarks/reference.py --family lenet   those of a family
+    python benchmarks/reference.py --table          the table of what was run so far, and nothing is run
+
+What counts is the test split, by the mean of the finalists: three fresh seeds of what the search found best. Each sweep
+is `orchestrate sweep pipelines/reference.yaml --only …`: interrupted, the same command goes on where it was, and what
+is finished is not run again. After each the table is written, to runs/reference/table.md and table.json.
+
+A floor is no record. One that proves wrong is corrected here, with what was measured in docs/log.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PIPELINE = REPOSITORY / "pipelines" / "reference.yaml"
+INTERRUPTED = 130  # how `orchestrate` ends after Ctrl-C
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What the best of `families` must reach on `data`, each in the sweep `reference-<data>-<family>`.
+
+    `bound`: the least, or the most where smaller is better; a function makes it from the prepared data's folder.
+    `scaled`: the metric is of standardized targets, the bound in their own unit. `beside`: what else has been reached.
+    """
+
+    data: str
+    families: tuple[str, ...]
+    metric: str
+    bound: float | Callable[[Path], float]
+    beside: str = ""
+    scaled: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """A floor and what came out; of several families, of the best. None: nothing was run to its end."""
+
+    data: str
+    family: str
+    metric: str
+    mean: float | None
+    sd: float | None
+    seeds: int
+    sign: str
+    floor: float | None
+    met: bool | None
+    minutes: float | None
+    parameters: int | None
+    beside: str
+
+
+# ---- floors that are made from the data -----------------------------------------------------------------------------
+
+
+def half_the_distance_of_a_gaussian(folder: Path) -> float:
+    """Half of the Fréchet distance of images drawn from a Gaussian with the mean and covariance of the training images'
+    pixels, as many as a generator is judged by."""
+    import torch
+
+    from orchestrator.data.load import load
+    from orchestrator.tasks.judged import GENERATED, frechet
+
+    data = load(folder)
+    assert data.test.judge is not None
+    pixels = data.train.inputs.flatten(1).double()
+    variances, components = torch.linalg.eigh(torch.cov(pixels.T))
+    draws = torch.randn(GENERATED, len(variances), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    images = pixels.mean(0) + draws * variances.clamp(min=0).sqrt() @ components.T
+    generated = data.test.judge(images.float().reshape(-1, *data.train.inputs.shape[1:]))
+    return frechet(data.test.judge(data.test.inputs), generated) / 2
+
+
+def better_than_bernoulli_by_60_nats(folder: Path) -> float:
+    """60 nats less than each pixel's cross-entropy with its own mean over the training images, summed over pixels."""
+    from torch.nn import functional
+
+    from orchestrator.data.load import load
+
+    data = load(folder)
+    means = data.train.inputs.flatten(1).mean(0).clamp(1e-6, 1 - 1e-6)
+    test = data.test.inputs.flatten(1)
+    losses = functional.binary_cross_entropy(means.expand_as(test), test, reduction="none")
+    return losses.sum(1).mean().item() - 60
+
+
+# ---- the floors -----------------------------------------------------------------------------------------------------
+
+_FASHION = {"lenet": 0.905, "alexnet": 0.90, "vgg": 0.90, "inception": 0.90, "efficientnet": 0.90}
+_FORECAST = "the same hour yesterday 0.512; a linear model 0.391"
+
+FLOORS = (
+    Floor("digits", ("mlp",), "accuracy", 0.97),
+    Floor("digits", ("lenet",), "accuracy", 0.98),
+    Floor("magic_gamma", ("mlp",), "accuracy", 0.868, "logistic regression 0.789"),
+    *(Floor("fashion_mnist", (family,), "accuracy", bound) for family, bound in _FASHION.items()),
+    Floor("fashion_mnist", ("resnet",), "accuracy", 0.915),
+    Floor("fashion_mnist", ("vit",), "accuracy", 0.85),
+    Floor("nuclei", ("unet",), "iou", 0.80),
+    Floor("fsdd", ("rnn", "lstm", "gru"), "accuracy", 0.96),
+    *(Floor("etth1", (family,), "loss", 0.512, _FORECAST) for family in ("mlp", "rnn", "lstm", "gru")),
+    Floor("tiny_shakespeare", ("gpt",), "loss", 1.90, "pairs of letters 2.488"),
+    Floor("tiny_shakespeare", ("lstm",), "loss", 2.00, "pairs of letters 2.488"),
+    *(Floor("cmudict", (family,), "word_error_rate", 0.45) for family in ("seq2seq", "transformer")),
+    *(Floor("cmudict", (family,), "token_error_rate", 0.15) for family in ("seq2seq", "transformer")),
+    Floor("banking77", ("bert",), "accuracy", 0.80),
+    Floor("banking77", ("gru",), "accuracy", 0.78),
+    Floor("cora", ("gnn",), "accuracy", 0.80, "a linear model of the words alone 0.603"),
+    Floor("esol", ("gnn",), "rmse", 0.75, scaled=True),
+    Floor("tox21", ("gnn",), "roc_auc", 0.76),
+    Floor("fashion_mnist_images", ("vae",), "loss", better_than_bernoulli_by_60_nats),
+    Floor("fashion_mnist_images", ("gan",), "frechet", half_the_distance_of_a_gaussian),
+    Floor("fashion_mnist_images", ("diffusion",), "frechet", half_the_distance_of_a_gaussian),
+)
+
+
+def sweep_of(data: str, family: str) -> str:
+    return f"reference-{data}-{family}"
+
+
+# ---- what came out --------------------------------------------------------------------------------------------------
+
+
+def line_of(floor: Floor, runs: Path, prepared: Path) -> Line:
+    """The best family's line; of one alone, its own."""
+    found = [_line(floor, family, runs, prepared) for family in floor.families]
+    known = [line for line in found if line.mean is not None]
+    if not known:
+        return found[0] if len(found) == 1 else _named(found[0], " or ".join(floor.families))
+    best = max(known, key=lambda line: line.mean or 0.0) if found[0].sign == "≥" else min(known, key=_mean)
+    return best if len(found) == 1 else _named(best, f"{best.family}, the best of {', '.join(floor.families)}")
+
+
+def _mean(line: Line) -> float:
+    return math.inf if line.mean is None else line.mean
+
+
+def _named(line: Line, family: str) -> Line:
+    return Line(**{**asdict(line), "family": family})
+
+
+def _line(floor: Floor, family: str, runs: Path, prepared: Path) -> Line:
+    from orchestrator import history
+    from orchestrator.data import CATALOG, Card
+    from orchestrator.journal import FILE
+    from orchestrator.tasks import TASKS
+    from orchestrator.training.parameters import way
+
+    task = CATALOG[floor.data].task
+    larger = TASKS[way(family, task) or task].metrics[floor.metric] == "max"
+    sign, nothing = "≥" if larger else "≤", (None, None, 0)
+    run_dir, folder = runs / sweep_of(floor.data, family), prepared / floor.data
+    if not (run_dir / FILE).is_file() or not folder.is_dir():
+        bound = None if callable(floor.bound) else floor.bound
+        return Line(floor.data, family, floor.metric, *nothing, sign, bound, None, None, None, floor.beside)
+    past, card = history.of(run_dir), Card.read(folder)
+    bound = floor.bound(folder) if callable(floor.bound) else floor.bound
+    unit = card.normalization["target_scale"][0] if floor.scaled else 1.0
+    values, parameters = finalists(past, floor.metric)
+    mean = unit * statistics.fmean(values) if values else None
+    sd = unit * statistics.stdev(values) if len(values) > 1 else None
+    met = None if mean is None else mean >= bound if larger else mean <= bound
+    minutes = past.spent.hours(past.last_event) * 60
+    summary = (mean, sd, len(values), sign, bound, met, minutes, parameters)
+    return Line(floor.data, family, floor.metric, *summary, floor.beside)
+
+
+def finalists(past: Any, metric: str) -> tuple[list[float], int | None]:
+    """The test metric of each finalist on the whole data, at the size that was best there, and its parameters."""
+    largest = max(cell.data_fraction for cell in past.cells.values())
+    rows = [row for row in _finals(past) if past.cells[row.trial.cell].data_fraction == largest]
+    by_cell: dict[str, list[Any]] = {}
+    for row in rows:
+        by_cell.setdefault(row.trial.cell, []).append(row)
+    if not by_cell:
+        return [], None
+    sign = -1 if past.direction == "max" else 1
+    best = min(by_cell, key=lambda cell: sign * statistics.fmean(row.value for row in by_cell[cell]))
+    values = [row.test.get(f"test_{metric}", math.nan) for row in by_cell[best]]
+    return [value for value in values if math.isfinite(value)], past.cells[best].params
+
+
+def _finals(past: Any) -> Iterable[Any]:
+    from orchestrator import records
+
+    for told in past.trials.values():
+        if told.trial.kind == records.FINAL and told.status == records.COMPLETE and told.value is not None:
+            yield told
+
+
+# ---- the table ------------------------------------------------------------------------------------------------------
+
+
+def table(lines: Sequence[Line]) -> str:
+    """As Markdown."""
+    rows = [
+        "| data | family | parameters | test metric | mean ± sd (seeds) | floor | met | minutes |",
+        "|---" * 8 + "|",
+    ]
+    for line in lines:
+        met = "not run" if line.met is None else "yes" if line.met else "**no**"
+        floor = "from the data" if line.floor is None else f"{line.sign} {line.floor:.4g}"
+        floor += f" ({line.beside})" if line.beside else ""
+        mean, minutes, parameters = "", "", ""
+        if line.mean is not None:
+            spread = "" if line.sd is None else f" ± {line.sd:.2g}"
+            mean, parameters = f"{line.mean:.4g}{spread} ({line.seeds})", f"{line.parameters:,}"
+        if line.minutes is not None:
+            minutes = f"{line.minutes:.1f}"
+        cells = (line.data, line.family, parameters, line.metric.replace("_", " "), mean, floor, met, minutes)
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def write(lines: Sequence[Line], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "table.md").write_text(table(lines) + "\n", encoding="utf-8")
+    content: list[Mapping[str, Any]] = [asdict(line) for line in lines]
+    (folder / "table.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+# ---- the runs -------------------------------------------------------------------------------------------------------
+
+
+def run(name: str, chosen: argparse.Namespace) -> int:
+    """The sweep, in a process of its own that has this one's terminal; how it ended."""
+    command = [sys.executable, "-m", "orchestrator.cli", "sweep", str(PIPELINE), "--only", name]
+    command += ["--runs", str(chosen.runs), "--data-root", str(chosen.data_root)]
+    command += [f"--workers={chosen.workers}"] if chosen.workers else []
+    return subprocess.run(command, check=False).returncode
+
+
+def arguments() -> argparse.Namespace:
+    families = sorted({family for floor in FLOORS for family in floor.families})
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--family", nargs="+", default=families, choices=families, metavar="FAMILY", help="only these")
+    parser.add_argument("--table", action="store_true", help="print the table, and run nothing")
+    parser.add_argument("--workers", type=int, help="trials at a time  [default: as many as fit]")
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--data-root", type=Path, default=Path("data"))
+    return parser.parse_args()
+
+
+def main() -> None:
+    chosen = arguments()
+    floors = [floor for floor in FLOORS if set(floor.families) & set(chosen.family)]
+    wanted = [(floor.data, family) for floor in floors for family in floor.families if family in chosen.family]
+
+    def told(asked: Sequence[Floor]) -> list[Line]:
+        return [line_of(floor, chosen.runs, chosen.data_root / "prepared") for floor in asked]
+
+    for data, family in dict.fromkeys([] if chosen.table else wanted):
+        code = run(sweep_of(data, family), chosen)
+        write(told(FLOORS), chosen.runs / "reference")
+        if code == INTERRUPTED:
+            raise SystemExit(code)
+    lines = told(floors)
+    print(table(lines))
+    raise SystemExit(0 if chosen.table or all(line.met for line in lines) else 1)
+
+
+if __name__ == "__main__":
+    main()

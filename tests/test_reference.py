@@ -1,0 +1,107 @@
+"""`make reference`: a sweep for every floor, and the table of what came out. The sweeps themselves take hours."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_up import finished_run, spec
+
+from orchestrator import history
+from orchestrator import spec as specifications
+from orchestrator.data import CATALOG, Card
+from orchestrator.data.prepare import prepare
+from orchestrator.models import FAMILIES
+from orchestrator.tasks import TASKS
+from orchestrator.training.parameters import way
+
+FILE = Path(__file__).parents[1] / "benchmarks" / "reference.py"
+
+
+@pytest.fixture(scope="module")
+def reference() -> Any:
+    found = importlib.util.spec_from_file_location("reference", FILE)
+    assert found and found.loader
+    module = sys.modules["reference"] = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    yield module
+    del sys.modules["reference"]
+
+
+def test_every_floor_has_its_sweep_and_every_sweep_its_floor(reference) -> None:
+    sweeps = {sweep.name: sweep for sweep, _ in specifications.load(reference.PIPELINE)}
+    wanted = {reference.sweep_of(floor.data, family) for floor in reference.FLOORS for family in floor.families}
+    assert wanted == set(sweeps)
+    for floor in reference.FLOORS:
+        for family in floor.families:
+            sweep = sweeps[reference.sweep_of(floor.data, family)]
+            assert (sweep.data, sweep.families) == (floor.data, [family])
+            assert sweep.finalists == 3 and sweep.data_fractions[-1] == 1.0
+            task = way(family, CATALOG[floor.data].task)
+            assert task and floor.metric in TASKS[task].metrics
+    assert {family for sweep in sweeps.values() for family in sweep.families} == set(FAMILIES) - {"perceptron"}
+
+
+@pytest.mark.parametrize(("bound", "met"), [(10.0, True), (0.0, False)])
+def test_a_floor_is_met_by_the_mean_of_the_finalists_on_the_whole_data(
+    reference, tmp_path: Path, data_root: Path, bound: float, met: bool
+) -> None:
+    """The made-up sweep's larger cell has all of the data; its metric is a loss."""
+    prepare(CATALOG["digits"], data_root)
+    finished_run(tmp_path / "reference-digits-mlp", spec(finalists=3, max_epochs=8))
+    floor = reference.Floor("digits", ("mlp",), "loss", bound, "a guess 2.3")
+    line = reference.line_of(floor, tmp_path, data_root / "prepared")
+    told = history.of(tmp_path / "reference-digits-mlp")
+    row = next(row for row in history.cell_rows(told) if row["cell"] == "mlp-m-1")
+    assert (line.mean, line.sd, line.seeds, line.parameters) == pytest.approx((row["test"], row["test_sd"], 3, 2000))
+    assert (line.sign, line.met) == ("≤", met) and line.minutes is not None
+    text = reference.table([line])
+    assert f"| digits | mlp | 2,000 | loss | {row['test']:.4g} ±" in text
+    assert f"| ≤ {bound:g} (a guess 2.3) | {'yes' if met else '**no**'} |" in text
+
+
+def test_the_best_of_several_families_counts_and_what_was_not_run_is_said(
+    reference, tmp_path: Path, data_root: Path
+) -> None:
+    prepare(CATALOG["digits"], data_root)
+    floor = reference.Floor("digits", ("lenet", "mlp"), "loss", 1.0)
+    nothing = reference.line_of(floor, tmp_path, data_root / "prepared")
+    assert (nothing.family, nothing.met, nothing.mean) == ("lenet or mlp", None, None)
+    assert "| not run |" in reference.table([nothing])
+    finished_run(tmp_path / "reference-digits-mlp", spec(finalists=2))
+    one = reference.line_of(floor, tmp_path, data_root / "prepared")
+    assert one.family == "mlp, the best of lenet, mlp" and one.seeds == 2
+    reference.write([nothing, one], tmp_path / "reference")
+    assert json.loads((tmp_path / "reference" / "table.json").read_text())[1]["family"] == one.family
+    assert (tmp_path / "reference" / "table.md").read_text() == reference.table([nothing, one]) + "\n"
+
+
+def test_errors_of_standardized_targets_are_told_in_their_own_unit(
+    reference, tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scale = Card.read(prepare(CATALOG["diabetes"], data_root)).normalization["target_scale"][0]
+    finished_run(tmp_path / "reference-diabetes-mlp")
+    plain, scaled = (
+        reference.line_of(
+            reference.Floor("diabetes", ("mlp",), "loss", 1.0, scaled=unit), tmp_path, data_root / "prepared"
+        )
+        for unit in (False, True)
+    )
+    assert scaled.mean == pytest.approx(plain.mean * scale) and scaled.sd == pytest.approx(plain.sd * scale)
+
+
+def test_floors_of_generators_come_from_the_images(reference, data_root: Path) -> None:
+    folder = prepare(CATALOG["digits_images"], data_root)
+    # The Gaussian of the digits' pixels is at 9.4 in docs/log.md; a thousand draws of it vary a little.
+    assert reference.half_the_distance_of_a_gaussian(folder) == pytest.approx(9.4 / 2, rel=0.15)
+    nats = reference.better_than_bernoulli_by_60_nats(folder)
+    # The cross-entropy is linear in the image: that of the mean image is the mean.
+    train, test = (np.load(folder / f"{name}_inputs.npy").reshape(-1, 64).mean(0) / 16 for name in ("train", "test"))
+    train, test = train[train > 0], test[train > 0]  # no digit has ink in the corners
+    losses = -(test * np.log(train) + (1 - test) * np.log(1 - train))
+    assert nats + 60 == pytest.approx(losses.sum(), abs=0.01)
