@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from orchestrator.report import wording
 from orchestrator.report.contents import Options
 from orchestrator.report.frames import Frames
 from orchestrator.report.theme import Dress
-from orchestrator.report.wording import listing
 
 Row = Mapping[str, Any]
 
@@ -115,7 +115,13 @@ def family_mark(context: Context, family: str) -> Markup:
 
 
 def families_marked(context: Context, families: Sequence[str], last: str = "and") -> Markup:
-    return Markup(listing([str(family_mark(context, family)) for family in families], last))
+    return Markup(wording.listing([str(family_mark(context, family)) for family in families], last))
+
+
+def configuration(config: Mapping[str, Any]) -> Markup:
+    """Hyperparameters and their values, in small print; those that a trial lacks are left out."""
+    said = ", ".join(f"{key} {wording.setting(value)}" for key, value in config.items() if not wording.missing(value))
+    return Markup('<span class="config">{}</span>').format(said or wording.NOTHING)
 
 
 def paragraph(text: str, *parts: Any, **named: Any) -> Markup:

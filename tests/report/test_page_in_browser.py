@@ -58,6 +58,16 @@ def test_nothing_sticks_out_of_a_phone(browser: Browser, page: Path) -> None:
     assert browser.ask("document.documentElement.scrollWidth") <= 360
 
 
+def test_nothing_is_cut_off_on_paper(browser: Browser, page: Path) -> None:
+    """A4 less its margins is 695 pixels wide; what sticks out would make the printer shrink every page to fit it in."""
+    browser.look(695, 980)
+    browser("Emulation.setEmulatedMedia", media="print")
+    browser.open(page)
+    out = browser.ask("[...document.querySelectorAll('td')].filter(e => e.getBoundingClientRect().right > 700).length")
+    assert browser.ask("document.documentElement.scrollWidth") <= 700 and out == 0
+    browser("Emulation.setEmulatedMedia", media="")
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_text_in_figures_stands_out_from_the_page(browser: Browser, page: Path, dark: bool) -> None:
     """Contrast of at least 4.5 (WCAG AA) for each colour of text in a figure, on either page."""

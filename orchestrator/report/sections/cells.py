@@ -7,7 +7,20 @@ from markupsafe import Markup
 
 from orchestrator.records import SIZES
 from orchestrator.report import wording
-from orchestrator.report.pieces import Column, Context, Row, Section, Table, family_mark, trial_link, trial_links
+from orchestrator.report.pieces import (
+    Column,
+    Context,
+    Row,
+    Section,
+    Table,
+    configuration,
+    family_mark,
+    trial_link,
+    trial_links,
+)
+
+# With a column of their own on the page: what people look for. All of them are columns of the CSV.
+APART = ("learning_rate", "batch_size", "optimizer")
 
 
 def section(context: Context) -> Section:
@@ -68,6 +81,8 @@ def _table(context: Context, frame: pd.DataFrame) -> Table:
     def setting(name: str) -> Column:
         return Column(name.replace("_", " "), lambda row: wording.setting(row[f"config.{name}"]), True)
 
+    apart = [name for name in APART if name in context.frames.hyperparameters]
+    rest = [name for name in context.frames.hyperparameters if name not in apart]
     counted = frame["params_without_embeddings"].notna() & (frame["params_without_embeddings"] != frame["params"])
     bare = Column("… without embeddings", lambda row: wording.count(row["params_without_embeddings"]), True)
     return Table(
@@ -85,7 +100,8 @@ def _table(context: Context, frame: pd.DataFrame) -> Table:
             Column(f"Validation {metric}", lambda row: _best(row), True),
             Column(f"Test {metric}", _test, True),
             Column("Finalists", lambda row: trial_links(row["final_trials"].split())),
-            *(setting(name) for name in context.frames.hyperparameters),
+            *(setting(name) for name in apart),
+            Column("The rest", lambda row: configuration({name: row[f"config.{name}"] for name in rest})),
         ],
         group="family",
         tall=True,

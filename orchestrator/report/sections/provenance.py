@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from orchestrator.report import frames as run_frames
 from orchestrator.report import wording
-from orchestrator.report.pieces import Column, Context, Section, Table, family_mark
+from orchestrator.report.pieces import Column, Context, Section, Table, configuration, family_mark
 
 
 def section(context: Context) -> Section:
@@ -46,7 +46,7 @@ def _table(context: Context, many: bool) -> Table:
             Column("Compute", lambda row: wording.flop(row["flops"]), True),
             Column("Time", lambda row: wording.duration(row["seconds"]), True),
             Column("Seed", lambda row: str(row["seed"]), True),
-            Column("Configuration", lambda row: _configuration(row["config"])),
+            Column("Configuration", lambda row: configuration(_of_json(row["config"]))),
         ],
         anchor="trial",
         referred_only=many,
@@ -54,10 +54,8 @@ def _table(context: Context, many: bool) -> Table:
     )
 
 
-def _configuration(text: object) -> Markup:
-    config = json.loads(text) if isinstance(text, str) else {}
-    said = ", ".join(f"{key} {wording.setting(value)}" for key, value in config.items())
-    return Markup('<span class="config">{}</span>').format(said or wording.NOTHING)
+def _of_json(text: object) -> dict[str, object]:
+    return dict(json.loads(text)) if isinstance(text, str) else {}
 
 
 def _record(header: run_frames.Header) -> Markup:
