@@ -67,7 +67,9 @@ class Recurrent(nn.Module):
         states, lengths = self._states(inputs if last is None else inputs - last)
         pooled = self._pooled(states, lengths)
         outputs: Tensor = self.output(self.dropout(pooled))
-        return outputs if last is None else (outputs.reshape(len(outputs), -1, last.shape[2]) + last).flatten(1)
+        if last is None:
+            return outputs
+        return (outputs.reshape(len(outputs), -1, last.shape[2]) + last).flatten(1)
 
     def at_every_step(self, inputs: Tensor) -> Tensor:
         """[B, T] → [B, T, O]: at each step the logits of what follows.
@@ -104,9 +106,10 @@ class Recurrent(nn.Module):
 
 def in_segments(inputs: Tensor, segment: int) -> Tensor:
     """[B, T, F] → [B, T / S, S × F]: steps side by side, zeros after the last where they don't come out even."""
-    missing = -inputs.shape[1] % segment
-    whole = functional.pad(inputs, (0, 0, 0, missing))
-    return whole.reshape(len(whole), -1, segment * whole.shape[2])
+    if segment == 1:
+        return inputs
+    whole = functional.pad(inputs, (0, 0, 0, -inputs.shape[1] % segment))
+    return whole.reshape(len(inputs), -1, segment * inputs.shape[2])
 
 
 def run(cells: nn.RNNBase, features: Tensor, lengths: Tensor) -> Tensor:
