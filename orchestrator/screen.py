@@ -112,7 +112,7 @@ def expected(planned: Plan, workers: int | None, address: str | None) -> list[st
     time = "" if cost.seconds is None else f", {duration(cost.seconds / slots)} of training"
     where = f"the cluster at {address}" if address else f"{slots} workers"
     each = f"{sweep.trials} trials" if sweep.trials < NO_LIMIT else "as many trials as the budget pays"
-    if sweep.transfer_trials is not None:
+    if any(sweep.trials_of(cell, planned.cells) < sweep.trials for cell in planned.cells):
         each += f", {sweep.transfer_trials} where smaller ones lead,"
     lines = [
         f"{len(planned.cells)} cells × ({each} + {sweep.finalists} finalists) = {cost.trials} "

@@ -11,6 +11,7 @@ import pandas as pd
 
 from orchestrator.errors import UserError
 from orchestrator.records import SIZES
+from orchestrator.report import luck
 from orchestrator.report.frames import Frames
 from orchestrator.report.scaling import Estimate, Fit, FitOptions, Objective, Points, few, fit
 
@@ -47,7 +48,8 @@ def points(frames: Frames) -> pd.DataFrame:
     """One row a cell that has finalists: mean and spread over seeds of the test loss, and what the cell cost.
 
     Columns: cell, family, size, data_fraction, params, train_samples, flops (mean training FLOPs of a finalist), loss,
-    loss_sd (NaN with one seed), seeds, trials (their ids).
+    loss_sd (NaN with one seed), luck_sd (of the cell's search; NaN where it is too short to tell), seeds, trials (their
+    ids).
     """
     finals = frames.finals
     columns = [
@@ -60,6 +62,7 @@ def points(frames: Frames) -> pd.DataFrame:
         "flops",
         "loss",
         "loss_sd",
+        "luck_sd",
         "seeds",
         "trials",
     ]
@@ -78,6 +81,11 @@ def points(frames: Frames) -> pd.DataFrame:
         seeds=("trial", "size"),
         trials=("trial", tuple),
     ).reset_index()
+    told = [luck.of_family(frames, family) for family in frames.families]
+    lucks = {cell: one.deviation for cells in told for cell, one in cells.items()}
+    # It is told in the unit of the sweep's metric.
+    known = frames.metric == "loss"
+    table["luck_sd"] = table["cell"].map(lucks).astype(float) if known else np.nan
     table["train_samples"] = table["cell"].map(frames.cells.set_index("cell")["train_samples"]).astype(float)
     ranks = {"size": SIZES, "family": frames.families}
     table = table.sort_values(
@@ -129,11 +137,12 @@ def law_along(table: pd.DataFrame, family: str, axis: str) -> PowerLaw:
 def overtaken(table: pd.DataFrame, family: str) -> list[tuple[str, str]]:
     """Pairs (larger cell, smaller cell) in which more parameters and data gave clearly more loss, one a larger cell.
 
-    Clearly: by two standard errors of the difference over seeds, and by a fiftieth. Loss that falls with scale is
-    what a power law says; where it does not, its exponent would only be that of the luckiest cells.
+    Clearly: by two standard errors of the difference, of seeds and of the searches' luck, and by a fiftieth. Loss that
+    falls with scale is what a power law says; where it does not, its exponent would only be that of the luckiest cells.
     """
     mine = table[table["family"] == family]
-    error = (mine["loss_sd"].fillna(0.0) ** 2 / mine["seeds"]).to_numpy(float)
+    seeds = mine["loss_sd"].fillna(0.0) ** 2 / mine["seeds"]
+    error = (seeds + mine["luck_sd"].fillna(0.0) ** 2).to_numpy(float)
     params, rows, loss = (mine[name].to_numpy(float) for name in ("params", "train_samples", "loss"))
     cells, found = list(mine["cell"]), []
     for place, cell in enumerate(cells):

@@ -31,8 +31,8 @@ def cells(
     names = [f"{family}{place}" for place in range(points)]
     sizes = ["xs", "s", "m", "l", "xl", "xl"][:points]
     return pd.DataFrame({"family": family, "cell": names, "size": sizes, "data_fraction": 1.0, "params": flops,
-                         "train_samples": 100.0, "flops": flops, "loss": loss, "loss_sd": 0.05 * loss, "seeds": 3,
-                         "trials": [(f"{name}-f000",) for name in names]})  # fmt: skip
+                         "train_samples": 100.0, "flops": flops, "loss": loss, "loss_sd": 0.05 * loss,
+                         "luck_sd": np.nan, "seeds": 3, "trials": [(f"{name}-f000",) for name in names]})  # fmt: skip
 
 
 def gain(*parts: pd.DataFrame, confidence: float = 0.9) -> catch_up.Gain:

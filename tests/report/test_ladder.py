@@ -50,18 +50,26 @@ def test_a_family_whose_larger_networks_do_worse_gets_no_law() -> None:
     """The envelope alone would follow a fine law; the cells that it leaves out say that the search missed."""
     x = np.geomspace(1e3, 1e6, 6)
     losses = x**-0.2 * np.array([1, 1.001, 0.999, 1.001, 0.999, 1])
-    fine = table(x, losses).assign(loss_sd=0.001, seeds=3)
+    fine = table(x, losses).assign(loss_sd=0.001, luck_sd=np.nan, seeds=3)
     assert ladder.overtaken(fine, "mlp") == []
     assert all(law.exponent for law in ladder.laws(fine, ("mlp",)) if law.axis == "flops")
-    missed = pd.concat([fine, table(x[2:3] * 1.1, losses[2:3] * 1.5).assign(cell="missed", loss_sd=0.001, seeds=3)])
+    missed = pd.concat(
+        [fine, table(x[2:3] * 1.1, losses[2:3] * 1.5).assign(cell="missed", loss_sd=0.001, luck_sd=np.nan, seeds=3)]
+    )
     assert ladder.overtaken(missed, "mlp") == [("missed", "c2")]
     law = next(law for law in ladder.laws(missed, ("mlp",)) if law.axis == "flops")
     assert law.exponent is None and "missed does worse than the smaller c2" in law.reason
 
 
 def test_seed_noise_alone_does_not_overtake() -> None:
-    noisy = table(np.array([1e3, 2e3]), np.array([0.50, 0.53])).assign(loss_sd=0.05, seeds=3)
+    noisy = table(np.array([1e3, 2e3]), np.array([0.50, 0.53])).assign(loss_sd=0.05, luck_sd=np.nan, seeds=3)
     assert ladder.overtaken(noisy, "mlp") == []
+
+
+def test_nor_does_the_luck_of_the_searches() -> None:
+    close = table(np.array([1e3, 2e3]), np.array([0.50, 0.53])).assign(loss_sd=0.001, luck_sd=0.02, seeds=3)
+    assert ladder.overtaken(close, "mlp") == []
+    assert ladder.overtaken(close.assign(luck_sd=0.005), "mlp") == [("c1", "c0")]
 
 
 def test_the_law_in_compute_is_read_from_the_lower_envelope() -> None:

@@ -26,7 +26,7 @@ def table(sizes: int = 6, fractions: int = 5, noise: float = 0.001) -> pd.DataFr
     loss *= np.exp(noise * np.random.default_rng(0).normal(size=len(loss)))
     return pd.DataFrame({"family": "mlp", "cell": [f"c{place}" for place in range(len(loss))], "params": size,
                          "train_samples": rows, "flops": 6 * EPOCHS * size * rows, "loss": loss,
-                         "loss_sd": noise * loss, "seeds": 3})  # fmt: skip
+                         "loss_sd": noise * loss, "luck_sd": np.nan, "seeds": 3})  # fmt: skip
 
 
 def test_a_known_surface_gives_its_exponent_by_the_joint_fit() -> None:
