@@ -99,6 +99,20 @@ def test_a_dry_run_prints_the_plan_and_makes_nothing(orchestrate, project: Path)
     assert sorted(path.name for path in project.iterdir()) == before
 
 
+def test_several_sweeps_of_one_file_are_all_checked_before_the_first_runs(orchestrate, project: Path) -> None:
+    shared = "data: digits\nfamilies: [mlp]\nsizes: [xs]\ntrials: 3\nsweeps:\n  first: {}\n  second: {max_epochs: 2}\n"
+    (project / "pipelines" / "two.yaml").write_text(shared)
+    both = orchestrate("sweep", "pipelines/two.yaml", "--dry-run", "--workers", "1")
+    said = [line for line in both.out.splitlines() if line.startswith("Sweep ")]
+    assert both.code == 0 and said == ["Sweep 1 of 2: first", "Sweep 2 of 2: second"]
+    one = orchestrate("sweep", "pipelines/two.yaml", "--dry-run", "--workers", "1", "--only", "second")
+    assert one.code == 0 and "Sweep " not in one.out and "at most 12)" in one.out
+    (project / "pipelines" / "two.yaml").write_text(shared.replace("max_epochs: 2", "metric: validation_r2"))
+    wrong = orchestrate("sweep", "pipelines/two.yaml")
+    assert wrong.code == 2 and "two.yaml:7: metric: classification reports no metric 'validation_r2'" in wrong.err
+    assert not wrong.out and not (project / "runs").exists()
+
+
 def test_status_for_people_and_for_programs(orchestrate, tmp_path: Path) -> None:
     run_dir = finished_run(tmp_path)
     said = orchestrate("status", run_dir)
