@@ -52,6 +52,29 @@ class Typical:
         return self.low is not None and self.high is not None and (self.low > 1 or self.high < 1)
 
 
+@dataclass(frozen=True)
+class Course:
+    """The trials of a cell's search [n] in the order in which they were asked, with all the compute spent on each."""
+
+    trial: np.ndarray
+    status: np.ndarray
+    value: np.ndarray
+    flops: np.ndarray
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame) -> Course:
+        """From the columns of these names; arrays, for there are many cells, and a table is slow to ask little of."""
+        words = (rows[name].to_numpy(object) for name in ("trial", "status"))
+        return cls(*words, *(rows[name].to_numpy(float) for name in ("value", "flops")))
+
+    @property
+    def over(self) -> bool:
+        return bool(np.isin(self.status, ENDED).all())
+
+    def first(self, count: int) -> Course:
+        return Course(self.trial[:count], self.status[:count], self.value[:count], self.flops[:count])
+
+
 def ran_with_transfer(frames: Frames) -> bool:
     return any(map(_with_transfer, frames.headers))
 
@@ -91,18 +114,17 @@ def misses(frames: Frames, twin: Frames | None = None) -> pd.DataFrame:
     `factor` is predicted over best-found; it is empty where the best trial has another optimizer, for each has rates
     of its own, and where nothing has been found yet. `rank`: 1 is the best of the cell's `trials` that did not fail.
     """
-    trials = {row["trial"]: row for row in _rows(frames.trials)}
-    others = {row["trial"]: row for row in _rows(twin.trials)} if twin else {}
+    trials, others = _best_trials(frames), _best_trials(twin) if twin else {}
     elsewhere = {_scale(row): others.get(row["best_trial"]) for row in _rows(twin.cells)} if twin else {}
-    ranked = _transferred(frames)
-    predicted = {row["cell"]: row for row in _rows(ranked[ranked["origin"] == PREDICTED])}
+    search, courses = frames.search, _courses(frames)
+    predicted = {row["cell"]: row for row in _rows(search[search["origin"] == PREDICTED])}
     found = []
     for cell in _rows(frames.cells):
         guess = predicted.get(cell["cell"])
         if guess is None:
             continue
         best, other = trials.get(cell["best_trial"]), elsewhere.get(_scale(cell))
-        rank, count = _rank(frames, guess)
+        rank, count = _rank(courses[cell["cell"]], guess["trial"], frames.direction)
         for name in (name for name in NAMES if f"config.{name}" in guess and _known(guess[f"config.{name}"])):
             value = float(guess[f"config.{name}"])
             row = {key: cell[key] for key in CELL} | {"hyperparameter": name, "predicted": value}
@@ -127,34 +149,33 @@ def savings(frames: Frames, twin: Frames) -> pd.DataFrame:
     """
     transferred = set(_transferred(frames)["cell"])
     others = {_scale(row): row["cell"] for row in _rows(twin.cells)}
-    spent = [dict(zip(made["trial"], made["flops"], strict=True)) for made in map(costs.of_trials, (frames, twin))]
+    with_transfer, without = _courses(frames), _courses(twin)
     found = []
     for cell in _rows(frames.cells):
         if cell["cell"] in transferred and _scale(cell) in others:
-            one = _search(frames, cell["cell"], spent[0])
-            other = _search(twin, others[_scale(cell)], spent[1])
-            raced = race(one, other, frames.direction) if not (one["open"].any() or other["open"].any()) else {}
+            one, other = with_transfer[cell["cell"]], without[others[_scale(cell)]]
+            raced = race(one, other, frames.direction) if one.over and other.over else {}
             found.append({key: cell[key] for key in CELL} | raced)
     table = pd.DataFrame(found, columns=list(SAVINGS))
     return table.astype(dict.fromkeys(SAVINGS[len(CELL) : -2], float))
 
 
-def race(one: pd.DataFrame, other: pd.DataFrame, direction: str) -> dict[str, Any]:
-    """Two searches of one cell, `one` with transfer: rows in the order in which their trials were asked.
+def race(one: Course, other: Course, direction: str) -> dict[str, Any]:
+    """Two searches of one cell, `one` with transfer.
 
-    Both have columns trial, status, value, flops. Values of trials that ran to their end count, as in the sweep; where
-    either search has none of those, also values of stopped ones.
+    Values of trials that ran to their end count, as in the sweep; where either search has none of those, also values of
+    stopped ones.
     """
-    count = min(len(one), len(other))
-    pair = [one.head(count), other.head(count)]
-    counted = (COMPLETE,) if all((side["status"] == COMPLETE).any() for side in pair) else (COMPLETE, PRUNED)
+    count = min(len(one.trial), len(other.trial))
+    pair = [one.first(count), other.first(count)]
+    counted = (COMPLETE,) if all((side.status == COMPLETE).any() for side in pair) else (COMPLETE, PRUNED)
     sign = 1.0 if direction == "max" else -1.0
-    best = [_best_so_far(side, counted, sign) for side in pair]
+    best = [np.maximum.accumulate(_worth(side, counted, direction)) for side in pair]
     if not count or not np.isfinite([reached[-1] for reached in best]).all():
         return {"trials": count}
     target = min(reached[-1] for reached in best)
     needed = [_first(reached, target) for reached in best]
-    flops = [float(side["flops"].iloc[:n].sum()) for side, n in zip(pair, needed, strict=True)]
+    flops = [float(side.flops[:n].sum()) for side, n in zip(pair, needed, strict=True)]
     return {
         "trials": count,
         "best_with": sign * best[0][-1],
@@ -168,8 +189,8 @@ def race(one: pd.DataFrame, other: pd.DataFrame, direction: str) -> dict[str, An
         "flops_with": flops[0],
         "flops_without": flops[1],
         "flops_factor": flops[1] / flops[0] if flops[0] > 0 else None,
-        "trial_with": pair[0]["trial"].iloc[needed[0] - 1],
-        "trial_without": pair[1]["trial"].iloc[needed[1] - 1],
+        "trial_with": pair[0].trial[needed[0] - 1],
+        "trial_without": pair[1].trial[needed[1] - 1],
     }
 
 
@@ -246,34 +267,31 @@ def _against(guess: dict[str, Any], best: dict[str, Any] | None, name: str) -> t
     return value, float(guess[f"config.{name}"]) / value if alike else None
 
 
-def _rank(frames: Frames, guess: dict[str, Any]) -> tuple[int | None, int]:
+def _best_trials(frames: Frames) -> dict[str, dict[str, Any]]:
+    """The best trial of each cell, by its id."""
+    return {row["trial"]: row for row in _rows(frames.trials[frames.trials["trial"].isin(frames.cells["best_trial"])])}
+
+
+def _rank(course: Course, trial: str, direction: str) -> tuple[int | None, int]:
     """The place of a trial among those of its cell's search that ended and did not fail; of diverged ones the last."""
-    rows = frames.search[(frames.search["cell"] == guess["cell"]) & frames.search["status"].isin(ENDED)]
-    rows = rows[rows["status"] != FAILED]
-    sign = 1.0 if frames.direction == "max" else -1.0
-    worth = (sign * rows["value"]).where(rows["status"].isin((COMPLETE, PRUNED)), -np.inf).fillna(-np.inf)
-    mine = worth[rows["trial"] == guess["trial"]]
-    return (1 + int((worth > mine.iloc[0]).sum()) if len(mine) else None), len(rows)
+    counted = np.isin(course.status, ENDED) & (course.status != FAILED)
+    mine = counted & (course.trial == trial)
+    worth = _worth(course, (COMPLETE, PRUNED), direction)
+    return (1 + int((worth[counted] > worth[mine][0]).sum()) if mine.any() else None), int(counted.sum())
 
 
-def _search(frames: Frames, cell: str, spent: dict[str, float]) -> pd.DataFrame:
-    """The trials of a cell's search in the order in which they were asked, with all that was spent on each."""
-    rows = frames.search[frames.search["cell"] == cell].sort_values("number")
-    return pd.DataFrame(
-        {
-            "trial": rows["trial"],
-            "status": rows["status"],
-            "value": rows["value"].astype(float),
-            "flops": rows["trial"].map(spent),
-            "open": ~rows["status"].isin(ENDED),
-        }
-    ).reset_index(drop=True)
+def _worth(course: Course, counted: Sequence[str], direction: str) -> np.ndarray:
+    """Values [n], larger is better; -inf where a trial has none, or does not count."""
+    sign = 1.0 if direction == "max" else -1.0
+    counts = np.isin(course.status, counted) & np.isfinite(course.value)
+    return np.where(counts, sign * course.value, -np.inf)
 
 
-def _best_so_far(side: pd.DataFrame, counted: Sequence[str], sign: float) -> np.ndarray:
-    """The best value after each trial [n], larger is better; -inf before there is any."""
-    values = (sign * side["value"]).where(side["status"].isin(counted)).fillna(-np.inf).to_numpy(float)
-    return np.maximum.accumulate(values) if len(values) else values
+def _courses(frames: Frames) -> dict[str, Course]:
+    spent = costs.of_trials(frames).set_index("trial")["flops"]
+    search = frames.search[["cell", "number", "trial", "status", "value"]].sort_values("number")
+    search = search.assign(flops=search["trial"].map(spent))
+    return {str(cell): Course.of(rows) for cell, rows in search.groupby("cell")}
 
 
 def _first(reached: np.ndarray, target: float) -> int:

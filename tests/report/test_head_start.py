@@ -26,6 +26,10 @@ def search(*values: float, status: str = "complete", flops: float = 1.0) -> pd.D
     return pd.DataFrame({"trial": trials, "status": status, "value": values, "flops": flops})
 
 
+def race(one: pd.DataFrame, other: pd.DataFrame, direction: str = "max") -> dict[str, Any]:
+    return head_start.race(head_start.Course.of(one), head_start.Course.of(other), direction)
+
+
 def built(path: Path) -> Path:
     return render.build(path, path.parents[1] / "runs").parent
 
@@ -37,47 +41,47 @@ def answer(path: Path) -> str:
 
 
 def test_two_searches_are_raced_to_what_both_reached() -> None:
-    raced = head_start.race(search(0.5, 0.8, 0.9), search(0.2, 0.6, 0.8), "max")
+    raced = race(search(0.5, 0.8, 0.9), search(0.2, 0.6, 0.8))
     assert raced["target"] == 0.8
     assert (raced["trials_with"], raced["trials_without"], raced["trials_factor"]) == (2, 3, 1.5)
     assert (raced["reached_with"], raced["reached_without"]) == (2, None)
     assert (raced["trial_with"], raced["trial_without"]) == ("t1", "t2")
-    turned = head_start.race(search(0.2, 0.6, 0.8), search(0.5, 0.8, 0.9), "max")
+    turned = race(search(0.2, 0.6, 0.8), search(0.5, 0.8, 0.9))
     assert turned["trials_factor"] == pytest.approx(2 / 3) and turned["reached_with"] is None
 
 
 def test_a_small_loss_is_better_where_the_metric_is_one() -> None:
-    raced = head_start.race(search(0.9, 0.2), search(0.8, 0.3), "min")
+    raced = race(search(0.9, 0.2), search(0.8, 0.3), "min")
     assert (raced["target"], raced["trials_with"], raced["trials_without"]) == (0.3, 2, 2)
 
 
 def test_trials_that_came_to_nothing_cost_what_they_cost() -> None:
     one = search(0.1, 0.2, 0.9, flops=10.0)
     one["status"] = ["failed", "diverged", "complete"]
-    raced = head_start.race(one, search(0.9, 0.5, 0.4, flops=20.0), "max")
+    raced = race(one, search(0.9, 0.5, 0.4, flops=20.0))
     assert (raced["trials_with"], raced["flops_with"], raced["flops_without"]) == (3, 30.0, 20.0)
 
 
 def test_a_longer_search_gets_no_credit_for_its_length() -> None:
-    raced = head_start.race(search(0.5, 0.6), search(0.4, 0.5, 0.9), "max")
+    raced = race(search(0.5, 0.6), search(0.4, 0.5, 0.9))
     assert raced["trials"] == 2 and raced["best_without"] == 0.5 and raced["reached_without"] is None
 
 
 def test_a_stopped_trial_counts_only_where_a_search_has_nothing_else() -> None:
     one, other = search(0.9, 0.5), search(0.6, 0.4)
     one["status"] = ["pruned", "complete"]
-    assert head_start.race(one, other, "max")["best_with"] == 0.5
+    assert race(one, other)["best_with"] == 0.5
     one["status"] = "pruned"
-    assert head_start.race(one, other, "max")["best_with"] == 0.9
+    assert race(one, other)["best_with"] == 0.9
     one["status"] = "failed"
-    assert "target" not in head_start.race(one, other, "max"), "a search that came to nothing cannot be raced"
+    assert "target" not in race(one, other), "a search that came to nothing cannot be raced"
 
 
 def race_of_draws(random: np.random.Generator, ahead: float) -> float:
     """The factor of one cell: two searches of 12 standard normal draws, the first draw of one of them `ahead`."""
     one, other = random.normal(size=12), random.normal(size=12)
     one[0] = ahead or one[0]
-    return float(head_start.race(search(*one), search(*other), "max")["trials_factor"])
+    return float(race(search(*one), search(*other))["trials_factor"])
 
 
 def test_chance_is_told_as_a_saving_in_at_most_one_ladder_in_twenty() -> None:
