@@ -32,8 +32,7 @@ REMEDIES = {
     SAME_SEEDS: "the seeds of a family all gave the very same number, so how much seeds differ is not known; "
     "a finer metric, such as the loss, would tell",
     SHORT_SEARCH: "needs more search trials: from fewer than three with a value nobody knows how lucky the search was",
-    LUCK: "more seeds will not settle it, since they do not lessen the luck of the search; more search trials, or "
-    "repeated searches, would",
+    LUCK: "more seeds will not settle it, since they do not lessen the luck of the search; more search trials may",
     TOO_MANY: f"the difference is so small that it would need more than {verdict.MOST_SEEDS:,} more seeds a family",
 }
 # The same for a column of a table.

@@ -13,7 +13,7 @@ smallest ones begin like those of the other ladder.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -54,25 +54,29 @@ class Typical:
 
 @dataclass(frozen=True)
 class Course:
-    """The trials of a cell's search [n] in the order in which they were asked, with all the compute spent on each."""
+    """The trials of a cell's search [n] in the order in which they were asked, with all the compute spent on each.
+
+    `early`: the best value until the epoch to which all that trained came.
+    """
 
     trial: np.ndarray
     status: np.ndarray
     value: np.ndarray
     flops: np.ndarray
+    early: np.ndarray
 
     @classmethod
     def of(cls, rows: pd.DataFrame) -> Course:
         """From the columns of these names; arrays, for there are many cells, and a table is slow to ask little of."""
         words = (rows[name].to_numpy(object) for name in ("trial", "status"))
-        return cls(*words, *(rows[name].to_numpy(float) for name in ("value", "flops")))
+        return cls(*words, *(rows[name].to_numpy(float) for name in ("value", "flops", "early")))
 
     @property
     def over(self) -> bool:
         return bool(np.isin(self.status, ENDED).all())
 
     def first(self, count: int) -> Course:
-        return Course(self.trial[:count], self.status[:count], self.value[:count], self.flops[:count])
+        return Course(*(getattr(self, field.name)[:count] for field in fields(self)))
 
 
 def ran_with_transfer(frames: Frames) -> bool:
@@ -240,6 +244,14 @@ def _difference(one: Header, other: Header) -> str:
     return f"{named} is" if named else f"search space of {family} is" if family else ""
 
 
+def untouched(frames: Frames) -> int:
+    """Cells of sweeps with transfer to whose search nothing was transferred."""
+    names = [header["name"] for header in frames.headers if _with_transfer(header)]
+    alone = len(frames.headers) == 1
+    cells = {cell for cell in frames.cells["cell"] if alone or cell.split("/")[0] in names}
+    return len(cells - set(_transferred(frames)["cell"]))
+
+
 def _transferred(frames: Frames) -> pd.DataFrame:
     """The search's predicted and copied trials."""
     return frames.search[frames.search["origin"].isin((PREDICTED, COPIED))]
@@ -273,24 +285,37 @@ def _best_trials(frames: Frames) -> dict[str, dict[str, Any]]:
 
 
 def _rank(course: Course, trial: str, direction: str) -> tuple[int | None, int]:
-    """The place of a trial among those of its cell's search that ended and did not fail; of diverged ones the last."""
+    """The place of a trial among those of its cell's search that ended and did not fail; of diverged ones the last.
+
+    By what each had at the epoch to which all of them came: the first trial of a cell is stopped by none, and what ran
+    to its end is nearly always better than what did not.
+    """
     counted = np.isin(course.status, ENDED) & (course.status != FAILED)
     mine = counted & (course.trial == trial)
-    worth = _worth(course, (COMPLETE, PRUNED), direction)
+    worth = _worth(course, (COMPLETE, PRUNED), direction, early=True)
     return (1 + int((worth[counted] > worth[mine][0]).sum()) if mine.any() else None), int(counted.sum())
 
 
-def _worth(course: Course, counted: Sequence[str], direction: str) -> np.ndarray:
+def _worth(course: Course, counted: Sequence[str], direction: str, early: bool = False) -> np.ndarray:
     """Values [n], larger is better; -inf where a trial has none, or does not count."""
-    sign = 1.0 if direction == "max" else -1.0
-    counts = np.isin(course.status, counted) & np.isfinite(course.value)
-    return np.where(counts, sign * course.value, -np.inf)
+    sign, values = 1.0 if direction == "max" else -1.0, course.early if early else course.value
+    return np.where(np.isin(course.status, counted) & np.isfinite(values), sign * values, -np.inf)
+
+
+def _early(frames: Frames) -> pd.Series:
+    """By trial, the best value until the epoch to which all trained trials of its cell's search came."""
+    trained = frames.search[frames.search["status"].isin((COMPLETE, PRUNED))]
+    until = trained.groupby("cell")["epochs"].transform("min")
+    until.index = pd.Index(trained["trial"])
+    reports = frames.reports[frames.reports["epoch"] <= frames.reports["trial"].map(until)]
+    values = reports.groupby("trial")[f"validation_{frames.metric}"]
+    return values.max() if frames.direction == "max" else values.min()
 
 
 def _courses(frames: Frames) -> dict[str, Course]:
     spent = costs.of_trials(frames).set_index("trial")["flops"]
     search = frames.search[["cell", "number", "trial", "status", "value"]].sort_values("number")
-    search = search.assign(flops=search["trial"].map(spent))
+    search = search.assign(flops=search["trial"].map(spent), early=search["trial"].map(_early(frames)))
     return {str(cell): Course.of(rows) for cell, rows in search.groupby("cell")}
 
 

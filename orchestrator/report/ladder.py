@@ -147,6 +147,7 @@ def overtaken(table: pd.DataFrame, family: str) -> list[tuple[str, str]]:
     cells, found = list(mine["cell"]), []
     for place, cell in enumerate(cells):
         smaller = (params <= params[place]) & (rows <= rows[place])
+        smaller &= (params < params[place]) | (rows < rows[place])
         excess = loss[place] - loss - np.maximum(2 * np.sqrt(error + error[place]), 0.02 * loss)
         excess[~smaller] = -np.inf
         if excess.max() > 0:

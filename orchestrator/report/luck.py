@@ -37,7 +37,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from orchestrator.records import COMPLETE, ENDED, FINAL, PRUNED, SEARCH
+from orchestrator.records import COMPLETE, ENDED, PRUNED, SEARCH
 from orchestrator.report.frames import Frames
 
 Values = NDArray[np.float64]
@@ -72,9 +72,10 @@ def of_family(frames: Frames, family: str) -> dict[str, Luck]:
     trials = frames.trials[(frames.trials["family"] == family) & frames.trials["status"].isin(ENDED)]
     valued = trials[trials["value"].notna()]
     up, slope = _scale(valued["value"].to_numpy(float), frames.direction)
+    finals = frames.finals[frames.finals["value"].notna()]
     own, slopes = {}, {}
     for cell, rows in trials[trials["kind"] == SEARCH].groupby("cell", sort=False):
-        again = valued.loc[(valued["cell"] == cell) & (valued["kind"] == FINAL), "value"].to_numpy(float)
+        again = finals.loc[finals["cell"] == cell, "value"].to_numpy(float)
         finished, stopped = _ends(frames, rows, up)
         ranked, others = (finished, stopped) if len(finished) else (stopped, finished)
         told = of_search(list(ranked), list(others), len(rows), list(up(again)))
@@ -140,7 +141,8 @@ def of_search(ranked: Sequence[float], others: Sequence[float], count: int, agai
     kept = float(np.clip((np.mean(again) - middle) / lead, 0, 1)) if lead > 0 else 0.0
     share = kept**2 * variance_of_best(count) + kept * (1 - kept) * (1 + kept)
     # What was stopped is known by half.
-    known = sum(value in ranked or 0.5 for value in better) - 1
+    weights = np.repeat([1.0, 0.5], [len(ranked), len(others)])
+    known = float(weights[np.argsort([*ranked, *others])[::-1]][: len(better)].sum()) - 1
     return Luck(spread**2 * share, max(known, 1) / 2, kept, spread)
 
 

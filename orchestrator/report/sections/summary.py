@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import pandas as pd
@@ -53,7 +54,8 @@ def _figure(context: Context, found: Verdict, metric: str) -> Figure:
         "best-of-each-family",
         Markup(
             "Each dot is one finalist: the best configuration of the family’s best cell, trained again on a "
-            "fresh seed. The tick is the mean, the bar one standard deviation over seeds."
+            "fresh seed. The tick is the mean, the bar one standard deviation over seeds, and the thin line how far "
+            "off another search might have come out."
         ),
     )
     if not found.standings:
@@ -63,7 +65,7 @@ def _figure(context: Context, found: Verdict, metric: str) -> Figure:
         notes: dict[str, str] = {}
         for place, one in enumerate(found.standings):
             _draw_standing(context, axes, -place, one, notes)
-        values = [value for one in found.standings for value in one.values]
+        values = [value for one in found.standings for value in (*one.values, *_reach(one))]
         air = max((max(values) - min(values)) * 0.12, abs(max(values)) * 1e-3, 1e-9)
         axes.set_xlim(min(values) - air, max(values) + air)
         axes.set_ylim(-len(found.standings) + 0.45, 0.75)
@@ -77,10 +79,18 @@ def _figure(context: Context, found: Verdict, metric: str) -> Figure:
     return Figure(name, f"Dot plot of {metric} by family: {said}.", caption, [panel])
 
 
+def _reach(one: Standing) -> tuple[float, float]:
+    """A standard error to both sides of the mean over seeds, with the luck of the search in it."""
+    seeds = (one.spread or 0.0) / math.sqrt(len(one.values))
+    reach = math.hypot(seeds, one.luck.deviation if one.luck else 0.0)
+    return one.mean - reach, one.mean + reach
+
+
 def _draw_standing(context: Context, axes: Axes, y: float, one: Standing, notes: dict[str, str]) -> None:
     colour = context.dress.colour(one.family)
     if one.spread is not None:
         axes.plot([one.mean - one.spread, one.mean + one.spread], [y, y], color=colour, linewidth=5, alpha=0.25)
+    axes.plot(_reach(one), [y, y], color=colour, linewidth=1, alpha=0.6)
     axes.plot([one.mean], [y], marker="|", markersize=17, markeredgewidth=2.2, color=colour)
     dots = axes.scatter(
         one.values,

@@ -92,7 +92,8 @@ def _details(missed: pd.DataFrame, saved: pd.DataFrame | None) -> Markup:
         quarter = np.ceil(ranks["trials"] / 4)
         by_chance = float((quarter / ranks["trials"]).sum())
         said.append(
-            f"The predicted trial was among the best quarter of its cell in {int((ranks['rank'] <= quarter).sum())} of "
+            "At the epoch to which all trials of a cell came, the predicted one was among the best quarter in "
+            f"{int((ranks['rank'] <= quarter).sum())} of "
             f"{wording.plural(len(ranks), 'cell')}; chance alone would bring it there in about {by_chance:.0f}."
         )
     known = saved.dropna(subset=["target"]) if saved is not None else pd.DataFrame()
@@ -105,7 +106,8 @@ def _details(missed: pd.DataFrame, saved: pd.DataFrame | None) -> Markup:
         said.append(
             f"The search with transfer came to where the other one ended in {counts['with']} of "
             f"{wording.plural(len(known), 'cell')}{when}; the other one to where it ended in {counts['without']}. "
-            "Were transfer worth nothing, that would be half of the cells each, and all of the trials."
+            f"It ended better in {len(known) - counts['without']} of them and worse in {len(known) - counts['with']}; "
+            "were transfer worth nothing, these would be about equally many."
         )
     return paragraph("{}", " ".join(said))
 
@@ -292,7 +294,8 @@ def _method(context: Context, saved: pd.DataFrame | None) -> Markup:
         "The predicted learning rate and batch size follow a law through the best trials of the smaller cells of the "
         "family; the rest is taken over from the nearest of them. The factor is predicted over best-found; where the "
         "best trial has another optimizer there is none, for each has rates of its own. The search goes on from the "
-        "prediction, so what it finds best may owe something to it. Rank 1 is the best trial of the cell."
+        "prediction, so what it finds best may owe something to it. Rank 1 is the best trial of the cell, at the "
+        "epoch to which all came."
     )
     if saved is None:
         return paragraph(text)
@@ -303,5 +306,5 @@ def _method(context: Context, saved: pd.DataFrame | None) -> Markup:
         "there both searches begin alike. The typical cell is the middle of the averages of all pairs, its interval "
         "that of the signed-rank test, which takes cells as independent. That larger networks wait for smaller ones "
         "is not counted.",
-        wording.plural(len(context.frames.cells) - len(saved), "cell"),
+        wording.plural(head_start.untouched(context.frames), "cell"),
     )
