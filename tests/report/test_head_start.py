@@ -23,11 +23,17 @@ TWIN = f"{ALONE}options: {{without_transfer: alone}}\n"
 def search(*values: float, status: str = "complete", flops: float = 1.0) -> pd.DataFrame:
     """A cell's trials in the order in which they were asked; larger values are better."""
     trials = [f"t{place}" for place in range(len(values))]
-    return pd.DataFrame({"trial": trials, "status": status, "value": values, "flops": flops})
+    return pd.DataFrame({"trial": trials, "status": status, "value": values, "flops": flops, "early": values})
 
 
 def race(one: pd.DataFrame, other: pd.DataFrame, direction: str = "max") -> dict[str, Any]:
     return head_start.race(head_start.Course.of(one), head_start.Course.of(other), direction)
+
+
+def test_a_trial_is_ranked_by_what_it_had_where_all_were() -> None:
+    """At the end the one that was never stopped would be the best of them."""
+    rows = search(0.9, 0.3, 0.2).assign(status=["complete", "pruned", "pruned"], early=[0.1, 0.3, 0.2])
+    assert head_start._rank(head_start.Course.of(rows), "t0", "max") == (3, 3)
 
 
 def built(path: Path) -> Path:
