@@ -37,7 +37,8 @@ def test_larger_cells_begin_where_smaller_ones_lead(ladder: Path) -> None:
     origins = trials[trials["kind"] == "search"].groupby("cell")["origin"].agg(set)
     for family in ("mlp", "lenet"):
         assert origins[f"{family}-xs-0.2"] == {"sampled"}
-        assert origins[f"{family}-s-1"] == {"predicted", "copied", "sampled"}
+        # A copy is left out where it is what was predicted.
+        assert {"predicted", "sampled"} <= origins[f"{family}-s-1"]
     assert len(trials) == 8 * (6 + 2)
 
 

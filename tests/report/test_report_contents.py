@@ -104,7 +104,8 @@ def test_without_any_run_the_message_says_how_to_make_one(tmp_path: Path) -> Non
 @pytest.mark.parametrize("path", sorted(REPORTS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_committed_report_loads(path: Path, tmp_path: Path) -> None:
     for page, document in contents.pages(path).items():
-        for name in document.content["sweeps"]:
+        twin = document.content.get("options", {}).get("without_transfer")
+        for name in [*document.content["sweeps"], *([twin] if twin else [])]:
             (tmp_path / name).mkdir(exist_ok=True)
             (tmp_path / name / "journal.db").touch()
         assert contents.load(path, tmp_path, SECTIONS, page).sections
