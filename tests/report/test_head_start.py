@@ -151,7 +151,11 @@ def test_few_cells_cannot_tell(made_up: Made, recipe: Any) -> None:
 def test_without_a_twin_only_the_misses_are_told(made_up: Made, recipe: Any) -> None:
     path = made_up(ALONE, recipe(transfer="useful", search=12))
     said = answer(path)
-    assert "the prediction missed the best learning rate by" in said and "options.without_transfer" in said
+    assert (
+        "the prediction was off by" in said
+        and "from the best that was found" in said
+        and "options.without_transfer" in said
+    )
     assert [file.stem for file in (built(path) / "tables").glob("*")] == ["transfer-predictions"]
 
 

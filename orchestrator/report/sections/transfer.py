@@ -65,23 +65,20 @@ def _answer(context: Context, missed: pd.DataFrame, saved: pd.DataFrame | None) 
 
 
 def _missed(missed: pd.DataFrame) -> str:
-    """How far the predictions lay from what was best."""
+    """How far the predictions lay from what was best; rather from what was found without knowing them."""
     own, other = (_listed(missed, column) for column in ("factor", "factor_without"))
-    if not own:
+    if not own and not other:
         return "How far the prediction missed is not known: no best trial has the same optimizer."
-    beside = f" (from the best of the search without transfer: {other})" if other else ""
-    return f"In the middle cell the prediction missed the best {own}{beside}."
+    if not other:
+        return f"In the middle cell the prediction was off by {own} from the best that was found."
+    itself = f"; from the best of its own search by {own}" if own else ""
+    return f"In the middle cell the prediction was off by {other} from the best of the search without it{itself}."
 
 
 def _listed(missed: pd.DataFrame, column: str) -> str:
     found = {name: head_start.miss(missed, name, column) for name in dict.fromkeys(missed["hyperparameter"])}
-    return (
-        wording.listing(
-            [f"{name.replace('_', ' ')} by {wording.number(off, 2)} times" for name, off in found.items() if off]
-        )
-        if any(found.values())
-        else ""
-    )
+    parts = [f"{wording.number(off, 2)} times in {name.replace('_', ' ')}" for name, off in found.items() if off]
+    return wording.listing(parts) if parts else ""
 
 
 def _details(missed: pd.DataFrame, saved: pd.DataFrame | None) -> Markup:
