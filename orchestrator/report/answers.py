@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,27 +131,34 @@ def seeds(standing: Standing) -> str:
 
 
 def equal_spend(found: Verdict, mark: Mark = Markup.escape) -> Markup:
-    """How the families' searches stood when each had cost as much as the cheapest cost in all; or nothing."""
-    hours, there = anytime.at_spend(found.curves)
-    if len(there) < 2 or hours <= 0:
+    """How the families' searches stood when each had cost as much as the cheapest cost in all; or nothing.
+
+    By time of workers, and by training compute.
+    """
+    hours, by_time = anytime.at_spend(found.curves)
+    flops, by_compute = anytime.at_spend(found.curves, "flops")
+    if len(by_time) < 2 or hours <= 0:
         return Markup("")
-    best = (max if found.direction == "max" else min)(there, key=lambda family: there[family])
-    listed = [Markup("{} {}").format(mark(family), wording.number(value)) for family, value in there.items()]
     text = Markup(
         "After {} of workers, which is what the cheapest search cost, the searches are expected to have come to a best "
-        "validation {} of {}: {} is ahead at equal spend{}."
-    ).format(
-        wording.duration(3600 * hours),
-        found.metric,
-        Markup(wording.listing([str(one) for one in listed])),
-        mark(best),
-        "" if best == found.standings[0].family else ", unlike on test after the whole searches",
-    )
-    late = [mark(one.family) for one in found.standings if one.family not in there]
+        "validation {} of {}."
+    ).format(wording.duration(3600 * hours), found.metric, _standing_then(found, by_time, mark, "equal spend"))
+    if len(by_compute) > 1 and flops > 0:
+        text += Markup(" After {} of training: {}.").format(
+            wording.flop(flops), _standing_then(found, by_compute, mark, "equal compute")
+        )
+    late = [mark(one.family) for one in found.standings if one.family not in by_time]
     if late:
         names = Markup(wording.listing([str(one) for one in late]))
-        text += Markup(" One trial of {} costs more than that.").format(names)
+        text += Markup(" One trial of {} takes longer than that.").format(names)
     return text
+
+
+def _standing_then(found: Verdict, there: Mapping[str, float], mark: Mark, equal: str) -> Markup:
+    best = (max if found.direction == "max" else min)(there, key=lambda family: there[family])
+    listed = [str(Markup("{} {}").format(mark(family), wording.number(value))) for family, value in there.items()]
+    unlike = "" if best == found.standings[0].family else ", unlike on test after the whole searches"
+    return Markup("{}: {} is ahead at {}{}").format(Markup(wording.listing(listed)), mark(best), equal, unlike)
 
 
 def unequal_trials(found: Verdict) -> str:
@@ -197,6 +204,7 @@ def as_json(found: Verdict) -> dict[str, Any]:
         for pair in found.comparisons
     ]
     hours, there = anytime.at_spend(found.curves)
+    flops, by_compute = anytime.at_spend(found.curves, "flops")
     return {
         "answer": found.answer,
         "winner": found.winner,
@@ -210,6 +218,7 @@ def as_json(found: Verdict) -> dict[str, Any]:
         "pairs": pairs,
         "luck": {one.family: one.luck and {**vars(one.luck), "sd": one.luck.deviation} for one in found.standings},
         "equal_spend": {"worker_hours": hours, "expected_best_validation": there},
+        "equal_compute": {"flops": flops, "expected_best_validation": by_compute},
     }
 
 

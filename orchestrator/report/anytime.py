@@ -52,7 +52,11 @@ def search_of(frames: Frames, cell: str) -> Search:
         for status in (COMPLETE, PRUNED)
     }
     hours = float(busy.where(busy > 0, rows["seconds"]).sum()) / 3600
-    return Search(values[COMPLETE], values[PRUNED], len(rows), hours, float(rows["flops"].sum()))
+    # What was spent counts the epoch in which a trial broke off.
+    flops = (
+        rows["flops_spent"].where(rows["flops_spent"] > 0, rows["flops"]) if "flops_spent" in rows else rows["flops"]
+    )
+    return Search(values[COMPLETE], values[PRUNED], len(rows), hours, float(flops.sum()))
 
 
 def expected_best(values: Sequence[float], count: int, trials: Sequence[int], direction: str) -> np.ndarray:

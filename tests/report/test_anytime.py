@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from orchestrator.report import anytime
+from orchestrator.report import anytime, frames
 
 VALUES = (0.9, 0.2, 0.7, 0.4)
 
@@ -67,3 +71,11 @@ def test_equal_spend_is_what_the_cheapest_search_cost() -> None:
     hours, there = anytime.at_spend(pd.concat([dear, cheap]))
     assert hours == 2.0
     assert there == {"gpt": pytest.approx(np.mean(VALUES)), "mlp": 0.6}  # one trial of the dear one, four of the other
+
+
+def test_compute_counts_the_epoch_in_which_a_trial_broke_off(made_up: Callable[..., Path], recipe: Any) -> None:
+    path = made_up("sweeps: [demo]\n", recipe())
+    read = frames.read([path.parents[1] / "runs" / "demo"])
+    reported = anytime.search_of(read, "mlp-m-1").flops
+    spent = replace(read, trials=read.trials.assign(flops_spent=2 * read.trials["flops"]))
+    assert anytime.search_of(spent, "mlp-m-1").flops == 2 * reported > 0

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from orchestrator.errors import UserError
 from orchestrator.report import contents
 from orchestrator.report.sections import SECTIONS
 
-REPORTS = Path(__file__).parents[2] / "reports"
+ROOT = Path(__file__).parents[2]
+REPORTS = ROOT / "reports"
 
 
 @pytest.fixture
@@ -109,3 +112,19 @@ def test_every_committed_report_loads(path: Path, tmp_path: Path) -> None:
             (tmp_path / name).mkdir(exist_ok=True)
             (tmp_path / name / "journal.db").touch()
         assert contents.load(path, tmp_path, SECTIONS, page).sections
+
+
+def test_what_dvc_plots_stands_in_a_table_of_the_page() -> None:
+    sections = json.loads((REPORTS / "example" / "contents.json").read_text(encoding="utf-8"))["sections"]
+    tables = {name: columns for section in sections for name, columns in section["tables"].items()}
+    plots = [
+        plot
+        for entry in yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["plots"]
+        for plot in entry.values()
+    ]
+    assert plots
+    for plot in plots:
+        template = json.loads((ROOT / ".dvc" / "plots" / f"{plot['template']}.json").read_text(encoding="utf-8"))
+        used = [template["encoding"]["color"]["field"], plot["x"], *plot["y"].values()]
+        (path,) = plot["y"]
+        assert set(used) <= set(tables[Path(path).stem])

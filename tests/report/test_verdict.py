@@ -234,6 +234,7 @@ def test_compare_says_it_to_programs(made_up: Made, recipe: Any, orchestrate: Ca
     for one in told["families"]:
         assert {"mean", "sd", "seeds", "trials", "spend", "cell"} <= set(one)
         assert (one["seeds"], one["trials"]) == (3, 12)
+    assert len(told["equal_compute"]["expected_best_validation"]) == 3 and told["equal_compute"]["flops"] > 0
     assert len(told["pairs"]) == 3
     for pair in told["pairs"]:
         assert {"difference", "interval", "answer", "more_seeds"} <= set(pair)

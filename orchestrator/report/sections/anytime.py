@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
@@ -13,10 +15,15 @@ from orchestrator.report.pieces import Column, Context, Figure, Table
 from orchestrator.report.verdict import Verdict
 
 NAME = "best-against-spend"
+# Column of a curve → what makes it the unit shown, how a number reads, what stands below the axis.
+UNITS: Mapping[str, tuple[float, Callable[[float], str], str]] = {
+    "worker_hours": (3600.0, wording.duration, "Time of workers in the search"),
+    "flops": (1.0, wording.tick, "Training compute of the search, FLOP"),
+}
 
 
 def figure(context: Context, found: Verdict) -> Figure:
-    """Expected best validation value against worker time, one line a family."""
+    """Expected best validation value against worker time and against training compute, one line a family."""
     curves = found.curves[found.curves["expected_best"].notna() & (found.curves["worker_hours"] > 0)]
     caption = Markup(
         "The best validation value to expect from a search that had cost so much, with trials that were stopped, "
@@ -24,18 +31,23 @@ def figure(context: Context, found: Verdict) -> Figure:
     )
     if curves.empty:
         return Figure(NAME, "Nothing to draw.", caption, lacking="No search has come to a value yet.")
-    with theme.style(NAME):
-        drawn, axes = theme.panel(left=46, right=92, top=34, bottom=44)
-        _draw(context, axes, curves)
-        better = "larger is better" if found.direction == "max" else "smaller is better"
-        theme.titles(axes, f"Best validation {found.metric}, {better}", "Time of workers in the search")
-        panel = svg.text_of(drawn)
+    panels = []
+    for unit, (factor, say, below) in UNITS.items():
+        if (curves[unit] <= 0).any():
+            continue
+        with theme.style(f"{NAME}-{unit}"):
+            drawn, axes = theme.panel(left=46, right=92, top=34, bottom=44)
+            _draw(context, axes, curves.assign(spend=factor * curves[unit]), say)
+            better = "larger is better" if found.direction == "max" else "smaller is better"
+            theme.titles(axes, f"Best validation {found.metric}, {better}", below)
+            panels.append(svg.text_of(drawn))
     ends = {str(family): rows.iloc[-1] for family, rows in curves.groupby("family", sort=False)}
     said = "; ".join(
-        f"{family} {wording.number(end['expected_best'])} after {wording.duration(3600 * end['worker_hours'])}"
+        f"{family} {wording.number(end['expected_best'])} after {wording.duration(3600 * end['worker_hours'])} or "
+        f"{wording.flop(end['flops'])}"
         for family, end in ends.items()
     )
-    return Figure(NAME, f"Lines of the expected best validation {found.metric}: {said}.", caption, [panel])
+    return Figure(NAME, f"Lines of the expected best validation {found.metric}: {said}.", caption, panels)
 
 
 def table(found: Verdict) -> Table:
@@ -57,22 +69,23 @@ def table(found: Verdict) -> Table:
     )
 
 
-def _draw(context: Context, axes: Axes, curves: pd.DataFrame) -> None:
+def _draw(context: Context, axes: Axes, curves: pd.DataFrame, say: Callable[[float], str]) -> None:
+    """Against the column `spend`."""
     ends = []
     for family, rows in curves.groupby("family", sort=False):
         colour = context.dress.colour(str(family))
-        seconds = 3600 * rows["worker_hours"].to_numpy()
-        axes.plot(seconds, rows["expected_best"], color=colour)
+        spend = rows["spend"].to_numpy()
+        axes.plot(spend, rows["expected_best"], color=colour)
         axes.plot(
-            seconds[-1:],
+            spend[-1:],
             rows["expected_best"].iloc[-1:],
             marker=context.dress.marker(str(family)),
             markersize=6,
             color=colour,
             clip_on=False,
         )
-        ends.append((float(seconds[-1]), float(rows["expected_best"].iloc[-1]), str(family), colour))
-    theme.log_axis(axes, "x", 3600 * curves["worker_hours"].to_numpy(), lambda value: wording.duration(float(value)))
+        ends.append((float(spend[-1]), float(rows["expected_best"].iloc[-1]), str(family), colour))
+    theme.log_axis(axes, "x", curves["spend"].to_numpy(), lambda value: say(float(value)))
     # The first trials of a bad draw would press the part that matters into a line.
     values = curves["expected_best"].to_numpy()
     last = np.array([value for _, value, _, _ in ends])
