@@ -147,6 +147,9 @@ def equal_spend(found: Verdict, mark: Mark = Markup.escape) -> Markup:
         text += Markup(" After {} of training: {}.").format(
             wording.flop(flops), _standing_then(found, by_compute, mark, "equal compute")
         )
+    text += Markup(" Of each there was one search, so that these are no verdict.")
+    if any(one.search.led for one in found.standings):
+        text += Markup(" What the smaller networks' searches cost, which led there, is not in it.")
     late = [mark(one.family) for one in found.standings if one.family not in by_time]
     if late:
         names = Markup(wording.listing([str(one) for one in late]))

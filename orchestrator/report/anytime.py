@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import gammaln
 
-from orchestrator.records import COMPLETE, ENDED, PRUNED
+from orchestrator.records import COMPLETE, ENDED, PRUNED, SAMPLED
 from orchestrator.report.frames import Frames
 
 # Numbers of trials at which a curve is drawn, at most.
@@ -28,7 +28,8 @@ class Search:
 
     `finished`: best validation values of those that ran to their end; `stopped`: of those that were stopped early;
     `count`: of all, also those that diverged or failed. `worker_hours` (of which training, where the run did not
-    note more) and `flops` (training) are of all of them.
+    note more) and `flops` (training) are of all of them. `led`: some of its trials are what the searches of smaller
+    cells led to, whose spend is not in it.
     """
 
     finished: tuple[float, ...]
@@ -36,6 +37,7 @@ class Search:
     count: int
     worker_hours: float
     flops: float
+    led: bool = False
 
     @property
     def ranked(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -56,7 +58,8 @@ def search_of(frames: Frames, cell: str) -> Search:
     flops = (
         rows["flops_spent"].where(rows["flops_spent"] > 0, rows["flops"]) if "flops_spent" in rows else rows["flops"]
     )
-    return Search(values[COMPLETE], values[PRUNED], len(rows), hours, float(flops.sum()))
+    led = bool((rows["origin"] != SAMPLED).any())
+    return Search(values[COMPLETE], values[PRUNED], len(rows), hours, float(flops.sum()), led)
 
 
 def expected_best(values: Sequence[float], count: int, trials: Sequence[int], direction: str) -> np.ndarray:

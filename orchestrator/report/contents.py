@@ -17,18 +17,25 @@ from orchestrator.journal import FILE
 class Options:
     """Dials of a page. Each is a key under `options:`.
 
-    `confidence`: of every interval between two families. `curves`: faint learning curves drawn per family at most.
-    `rows`: trials listed on the page at most; above, only those that the page refers to (the CSV holds all).
-    `without_transfer`: a finished sweep of the same ladder without transfer, named as under `sweeps`.
+    `confidence`: of every interval between two families. `delta`: a difference between families that does not matter,
+    in the unit of the metric; 0: half of the standard deviation that seeds make. `curves`: faint learning curves drawn
+    per family at most. `rows`: trials listed on the page at most; above, only those that the page refers to (the CSV
+    holds all). `without_transfer`: a finished sweep of the same ladder without transfer, named as under `sweeps`.
     """
 
     confidence: float = 0.95
+    delta: float = 0.0
     curves: int = 60
     rows: int = 500
     without_transfer: str = ""
 
 
-RANGES: Mapping[str, tuple[float, float]] = {"confidence": (0.5, 0.999), "curves": (0, 500), "rows": (0, 5000)}
+RANGES: Mapping[str, tuple[float, float]] = {
+    "confidence": (0.5, 0.999),
+    "delta": (0, 1e9),
+    "curves": (0, 500),
+    "rows": (0, 5000),
+}
 KEYS = ("title", "sweeps", "sections", "options")
 # The key under which a file holds several pages, by name.
 SEVERAL = "pages"

@@ -193,9 +193,12 @@ def _says_something(exponent: Estimate | None) -> TypeGuard[Estimate]:
 
 
 def improvement(table: pd.DataFrame, family: str, axis: str) -> float | None:
-    """Loss at the smallest over loss at the largest point of the axis: 2 means halved. None with one point."""
-    rows = along(table, family, axis)
-    return None if rows[axis].nunique() < 2 else float(rows["loss"].iloc[0] / rows["loss"].iloc[-1])
+    """Loss at the smallest over loss at the largest point of the axis: 2 means halved. None with one point.
+
+    Where several cells share a point, as those of several sweeps may, their mean.
+    """
+    losses = along(table, family, axis).groupby(axis)["loss"].mean()
+    return None if len(losses) < 2 else float(losses.iloc[0] / losses.iloc[-1])
 
 
 def _too_few(distinct: int) -> str:

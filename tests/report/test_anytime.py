@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.report import anytime, frames
+from orchestrator.records import PREDICTED
+from orchestrator.report import answers, anytime, frames, verdict
 
 VALUES = (0.9, 0.2, 0.7, 0.4)
 
@@ -79,3 +80,15 @@ def test_compute_counts_the_epoch_in_which_a_trial_broke_off(made_up: Callable[.
     reported = anytime.search_of(read, "mlp-m-1").flops
     spent = replace(read, trials=read.trials.assign(flops_spent=2 * read.trials["flops"]))
     assert anytime.search_of(spent, "mlp-m-1").flops == 2 * reported > 0
+
+
+def test_a_search_that_smaller_ones_led_says_that_their_cost_is_not_in_it(
+    made_up: Callable[..., Path], recipe: Any
+) -> None:
+    path = made_up("sweeps: [demo]\n", recipe())
+    read = frames.read([path.parents[1] / "runs" / "demo"])
+    outside = "which led there, is not in it"
+    assert outside not in answers.equal_spend(verdict.judge(read, 0.95))
+    origins = read.trials["origin"].mask(read.trials.groupby("cell").cumcount() == 0, PREDICTED)
+    led = replace(read, trials=read.trials.assign(origin=origins))
+    assert outside in answers.equal_spend(verdict.judge(led, 0.95))

@@ -96,3 +96,9 @@ def test_the_interval_of_an_exponent_holds_for_few_points() -> None:
         assert exponent is not None and exponent.low is not None and exponent.high is not None
         inside.append(exponent.low <= 0.2 <= exponent.high)
     assert 0.86 <= np.mean(inside) <= 0.95
+
+
+def test_cells_that_share_a_size_count_by_their_mean() -> None:
+    """As those of two sweeps of one family may: neither the worse nor the better of them stands for the size."""
+    sizes, losses = np.array([1e3, 1e4, 1e4]), np.array([4.0, 1.0, 3.0])
+    assert ladder.improvement(table(sizes, losses), "mlp", "params") == 2.0

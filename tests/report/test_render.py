@@ -263,3 +263,12 @@ def test_ten_thousand_trials_make_a_page_in_twenty_seconds_and_ten_megabytes(mad
     assert time.process_time() - begun < 20
     assert page.stat().st_size < 10_000_000
     assert len(pd.read_csv(page.parent / "tables" / "trials.csv")) >= 10_000
+
+
+def test_a_difference_that_does_not_matter_may_be_said(made_up: Made, recipe: Any) -> None:
+    """By default it is half of what seeds make, which the luck of so short a search is wider than."""
+    default = build(made_up("sweeps: [demo]\nsections: [summary]\n", recipe()))
+    assert "could not come out" in default.read_text()
+    larger = build(made_up("sweeps: [demo]\nsections: [summary]\noptions: {delta: 100}\n", recipe()))
+    assert "No difference larger than 100" in larger.read_text()
+    assert "as this report asks" in larger.read_text() and "could not come out" not in larger.read_text()

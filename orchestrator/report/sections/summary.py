@@ -26,7 +26,7 @@ from orchestrator.report.verdict import BETTER, EQUAL, Standing, Verdict
 
 
 def section(context: Context) -> Section:
-    found = verdict.judge(context.frames, context.options.confidence)
+    found = verdict.judge(context.frames, context.options.confidence, context.options.delta or None)
     metric = f"test {context.frames.metric}"
     numbers: dict[str, float | int | None] = {
         f"{standing.family}.test_{context.frames.metric}": standing.mean for standing in found.standings
@@ -215,14 +215,25 @@ def _capital(words: str) -> str:
     return words if words.endswith("is better") else words[:1].upper() + words[1:]  # a family's name stays as it is
 
 
+def _out_of_reach(found: Verdict) -> str:
+    """That no pair could be called equal, where even the narrowest interval is wider than what counts as none."""
+    widths = [(pair.interval[1] - pair.interval[0]) / 2 for pair in found.comparisons if pair.interval]
+    if not widths or found.delta is None or min(widths) < found.delta:
+        return ""
+    return (
+        f"Even the narrowest interval here reaches {wording.number(min(widths), 2)} to both sides, so that there is no "
+        "such difference could not come out; if larger ones do not matter to you either, say so (options: delta). "
+    )
+
+
 def _method(context: Context, found: Verdict) -> Markup:
     rows = context.frames.card.get("sizes", {}).get("test")
     on = f" of {rows:,} rows" if rows else ""
     pairs = len(found.comparisons)
     at_once = f"All {pairs} intervals hold at once (Bonferroni). " if pairs > 1 else ""
+    why = "as this report asks" if context.options.delta else "half of the standard deviation that seeds make"
     delta = (
-        f"A difference of {wording.number(found.delta, 2)} or less is counted as none: half of the standard deviation "
-        "that seeds make. "
+        f"A difference of {wording.number(found.delta, 2)} or less is counted as none: {why}. {_out_of_reach(found)}"
         if found.delta is not None
         else ""
     )

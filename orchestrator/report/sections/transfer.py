@@ -77,7 +77,11 @@ def _missed(missed: pd.DataFrame) -> str:
 
 def _listed(missed: pd.DataFrame, column: str) -> str:
     found = {name: head_start.miss(missed, name, column) for name in dict.fromkeys(missed["hyperparameter"])}
-    parts = [f"{wording.number(off, 2)} times in {name.replace('_', ' ')}" for name, off in found.items() if off]
+    parts = [
+        f"{'nothing' if off < 1.05 else f'{wording.number(off, 2)} times'} in {name.replace('_', ' ')}"
+        for name, off in found.items()
+        if off
+    ]
     return wording.listing(parts) if parts else ""
 
 
