@@ -16,13 +16,15 @@ from scipy.stats import norm
 from orchestrator.errors import UserError
 from orchestrator.report.scaling.derivative import Array
 from orchestrator.report.scaling.fit import Fit, FitOptions, fit
-from orchestrator.report.scaling.identify import covariance
+from orchestrator.report.scaling.identify import covariance, missing_from_rows
 from orchestrator.report.scaling.law import Law
 from orchestrator.report.scaling.points import Points
 from orchestrator.report.scaling.solve import RESAMPLED, solve
 
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5)  # of the rows, held back inside the data
-DECADES = 2.0  # of cost beyond the largest run that a prediction may reach unless asked
+DECADES = 2.0  # outside the data that a prediction may reach unless asked
+USUAL = 0.5  # decades outside in one column or another that the larger runs of the cuts are at too
+ASIDE = 0.1  # decades aside of a line along which all runs lie that still count as on it
 SHORTEST = 0.05  # decades: a cut that reaches less says nothing of how errors grow
 # nominal 90 % intervals on 33 held-back cuts of the public tables: mean coverage, median width; a test measures them
 MEASURED_COVERAGE, MEASURED_WIDTH = 0.93, 0.14
@@ -47,7 +49,7 @@ class Prediction:
     low: Array
     high: Array
     level: float
-    decades: Array  # beyond the largest cost of the data, 0 within
+    decades: Array  # outside the data, 0 within, see `outside`
     basis: str
 
 
@@ -138,10 +140,39 @@ def own_coverage(cuts: list[Cut], level: float) -> float | None:
     return float(np.mean(covered))
 
 
+def outside(made: Fit, asked: Points) -> tuple[Array, list[str]]:
+    """How many decades each row asked for lies outside the data [rows], and in which way the furthest does.
+
+    Looked at: the cost, each column of the law by itself, and where N and D went up together the directions aside of
+    that, for then the ranges of both hold much that no run was near.
+    """
+    here, there = made.points, asked
+    ways = [
+        (np.log10(here.cost), np.log10(there.cost), "of cost beyond the largest run", "of cost below the smallest run")
+    ]
+    names = made.law.columns
+    logs = [np.log10(np.stack([points.columns[name] for name in names], axis=1)) for points in (here, there)]
+    for j, name in enumerate(names):
+        ways.append((logs[0][:, j], logs[1][:, j], f"of {name} above the largest", f"of {name} below the smallest"))
+    if len(names) > 1:
+        centre = logs[0].mean(axis=0)
+        aside = f"aside of the runs, whose {' and '.join(names)} went up together"
+        first, *others = np.linalg.svd(logs[0] - centre, full_matrices=False)[2]
+        for direction in others:
+            spread = (logs[0] - centre) @ direction
+            if np.ptp(spread) < 0.5 * np.ptp((logs[0] - centre) @ first):
+                ways.append((spread, (logs[1] - centre) @ direction, aside, aside))
+    over = np.array([np.maximum(asked_for - had.max(), had.min() - asked_for) for had, asked_for, _, _ in ways])
+    furthest = np.argmax(over, axis=0)
+    said = [ways[k][2] if ways[k][1][row] > ways[k][0].max() else ways[k][3] for row, k in enumerate(furthest)]
+    return np.maximum(over.max(axis=0), 0.0), said
+
+
 def predict(made: Fit, columns: Mapping[str, Array], beyond: float = DECADES) -> Prediction:
     """Loss at `columns` with an interval scaled by back-tests inside the data.
 
-    Raises UserError where the largest cost asked for lies more than `beyond` decades above the data's.
+    Raises UserError for what lies more than `beyond` decades outside the data, see `outside`; where N and D went up
+    together, so that their shares are unknown, for anything aside of that line.
     """
     given = {name: np.atleast_1d(np.asarray(values, dtype=float)) for name, values in columns.items()}
     missing = [name for name in made.law.columns if name not in given]
@@ -150,17 +181,21 @@ def predict(made: Fit, columns: Mapping[str, Array], beyond: float = DECADES) ->
             f"predict: law {made.law.name} needs {', '.join(made.law.columns)}; {', '.join(missing)} not given"
         )
     asked = Points(given, np.ones(len(next(iter(given.values())))))
-    decades = np.maximum(np.log10(asked.cost / made.points.cost.max()), 0.0)
-    if decades.max() > beyond:
+    decades, where = outside(made, asked)
+    worst = int(np.argmax(decades))
+    if decades[worst] > beyond:
         raise UserError(
-            f"predict: {decades.max():.1f} decades of cost beyond the largest run;"
-            f" valid is at most {beyond:g} unless asked for"
+            f"predict: {decades[worst]:.1f} decades {where[worst]};"
+            f" valid is at most {beyond:g} unless asked for (--beyond)"
         )
+    if decades[worst] > ASIDE and where[worst].startswith("aside") and missing_from_rows(made.model):
+        raise UserError(f"predict: {decades[worst]:.1f} decades {where[worst]}: what each does alone is not known")
     value, jacobian = made.model.log_loss(made.theta, given)
     spread = band(made, made.theta, jacobian[0], made.points.row_weights)
     level = made.options.level
     cuts = cuts_inside(made)
-    half = factors(cuts, level, decades) * spread
+    dearer = np.maximum(np.log10(asked.cost / made.points.cost.max()), 0.0)
+    half = factors(cuts, level, np.maximum(dearer, decades - USUAL)) * spread
     return Prediction(
         np.exp(value[0]), np.exp(value[0] - half), np.exp(value[0] + half), level, decades, basis_of(cuts, level)
     )

@@ -10,7 +10,7 @@ import numpy as np
 from orchestrator.report.scaling import identify
 from orchestrator.report.scaling.backtest import DECADES, MEASURED_COVERAGE, cuts_inside, own_coverage
 from orchestrator.report.scaling.derivative import Array
-from orchestrator.report.scaling.fit import Fit, fit, mixed_runs, one_sided
+from orchestrator.report.scaling.fit import FEWEST_RUNS, Fit, fit, mixed_runs, one_sided, too_few_runs
 from orchestrator.report.scaling.frontier import ALLOCATIONS, Cost, allocation, envelope_route
 from orchestrator.report.scaling.intervals import resample
 from orchestrator.report.scaling.objective import Objective
@@ -34,7 +34,8 @@ def stationary(made: Fit) -> tuple[str, str]:
         return "warning", f"the best point is not stationary after {int(made.starts.iterations[best])} steps"
     return (
         "ok" if near > 1 else "note",
-        f"stationary; {near} of {len(made.starts.theta)} starts reach this objective to 1e-6",
+        f"the best point is stationary; {near} of {len(made.starts.theta)} starts came to it"
+        + ("" if near > 1 else ": another --seed would tell whether there is a better one"),
     )
 
 
@@ -53,7 +54,7 @@ def several_minima(made: Fit) -> tuple[str, str]:
         if identify.evidence(made.model, m.objective, made.objective, rows) < identify.LIKELIHOOD_STEP
     ]
     if len(close) > 1:
-        return "warning", f"{len(close)} distinct minima fit alike: see minima"
+        return "warning", f"{len(close)} distinct minima fit alike (--json lists them)"
     return "ok", f"one minimum ({len(made.minima) - 1} worse ones seen)"
 
 
@@ -116,7 +117,7 @@ def rounding(made: Fit) -> tuple[str, str]:
     return "note" if abs(np.log(ratios[1] / ratios[0])) > 0.1 else "ok", (
         f"tokens per parameter at {budget[0]:.2g}: {ratios[0]:.1f};"
         f" with parameters rounded to two digits {ratios[1]:.1f}:"
-        " quote the card, not the print"
+        " take parameters from the card (--json, --out), which has all digits"
     )
 
 
@@ -124,6 +125,10 @@ def independence(made: Fit) -> tuple[str, str]:
     points = made.points
     runs = len(np.unique(points.runs))
     if runs < len(points):
+        if not made.identified or too_few_runs(points):
+            few = f"; intervals need at least {FEWEST_RUNS} runs" if too_few_runs(points) else ""
+            of = f"{len(points)} rows of {runs} run{'s' if runs > 1 else ''}"
+            return "note", f"{of}: rows of one run are no repeats{few}"
         single = fit_errors_by_point(made)
         j = made.law.names.index(made.law.exponents[0]) if made.law.exponents else 0
         by_run = (
@@ -179,6 +184,8 @@ def tuned(made: Fit) -> tuple[str, str]:
 
 def counting(made: Fit) -> tuple[str, str]:
     columns = made.points.columns
+    if not {"N", "C"} & set(columns):
+        return "ok", "neither N nor C is a column"
     if not {"N", "D", "C"} <= set(columns):
         return (
             "note",

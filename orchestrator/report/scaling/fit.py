@@ -20,6 +20,7 @@ from orchestrator.report.scaling.points import Points
 from orchestrator.report.scaling.solve import Solution, polish, solve
 from orchestrator.report.scaling.starts import starting_points
 
+FEWEST_RUNS = 5  # of which some have several rows: from fewer nobody can say how runs differ
 ONE_SIDED = 0.7  # skew of residuals: 0.45 at most on the public tables, 0.8 and more with a tenth of the runs untuned
 STATUSES = ("converged", "multimodal", "boundary", "unidentified", "not_converged")
 
@@ -235,10 +236,19 @@ def at_bounds(made: Fit) -> list[str]:
             if gone or floor_is_idle(made, j):
                 said.append(floor_sentence(law, parameter.name))
         elif parameter.role == "exponent" and abs(value - bound) < 1e-3 * max(2.0, abs(bound)):
-            said.append(f"{parameter.name} runs to its bound {bound:g}: no power of this variable is seen")
+            said.append(
+                f"{parameter.name} runs to its bound {bound:g}: no power of this variable is seen{_if_rising(made)}"
+            )
         elif parameter.role == "break" and abs(value - bound) < 1e-3 * (high - low):
             said.append(f"the break {parameter.name} runs to the edge of the data: a break is seen only inside them")
     return said
+
+
+def _if_rising(made: Fit) -> str:
+    """A hint where the column grows with scale, as no loss does."""
+    logs = [np.log(values) for values in made.points.columns.values() if np.ptp(values) > 0]
+    rising = [np.corrcoef(values, np.log(made.points.loss))[0, 1] > 0.2 for values in logs]
+    return " (it rises with scale: an accuracy? give what it leaves to 1)" if logs and all(rising) else ""
 
 
 def floor_sentence(law: Law, name: str) -> str:
@@ -299,9 +309,20 @@ def mixed_runs(made: Fit) -> list[str]:
     if spread > max(0.01, 4.0 * scatter):
         return [
             f"runs of one cell differ by {spread:.1%} while their best follow the law within {scatter:.1%}:"
-            " untuned runs are mixed in; keep the best of each cell"
+            f" {_what_varies(made, cells)}"
         ]
     return []
+
+
+def _what_varies(made: Fit, cells: np.ndarray) -> str:
+    """Why runs that the law takes for alike differ: another column, where one does, else how well they were tuned."""
+    for name, values in made.points.columns.items():
+        if name not in made.law.columns and any(np.ptp(np.log(values[cells == cell])) > 0.01 for cell in set(cells)):
+            return f"they differ in {name}, which this law leaves out; fit a law of it too, or rows of one {name}"
+    return (
+        "untuned runs are mixed in (keep the best of each cell),"
+        " or they differ in what no column given here tells (--data, --group)"
+    )
 
 
 def one_sided(made: Fit) -> tuple[float, float]:
@@ -322,8 +343,14 @@ def one_sided_rows(made: Fit) -> list[str]:
     ]
 
 
+def too_few_runs(points: Points) -> bool:
+    """Whether the rows are of so few runs that no interval can be had: rows of one run are no repeats."""
+    runs = len(np.unique(points.runs))
+    return runs < len(points) and runs < FEWEST_RUNS
+
+
 def estimates(made: Fit) -> dict[str, Estimate]:
-    """Natural parameters with intervals; withheld unless converged, save for one that lies on its bound."""
+    """Natural parameters with intervals (of too few runs without); withheld unless converged, save one on its bound."""
     law, model = made.law, made.model
     if not made.identified:
         kept = {}
@@ -332,6 +359,8 @@ def estimates(made: Fit) -> dict[str, Estimate]:
             kept[parameter.name] = Estimate(0.0) if made.status == "boundary" and at_zero else Estimate()
         return kept
     values = model.natural(made.theta)
+    if too_few_runs(made.points):
+        return {name: Estimate(float(values[j])) for j, name in enumerate(law.names)}
     if made.draws is not None:
         low, high, errors = intervals.from_draws(model.natural(made.draws), made.options.level)
     else:

@@ -15,7 +15,8 @@ from scipy.spatial import ConvexHull, QhullError
 
 from orchestrator.errors import UserError
 from orchestrator.report.scaling.derivative import Array
-from orchestrator.report.scaling.fit import Fit
+from orchestrator.report.scaling.fit import Fit, too_few_runs
+from orchestrator.report.scaling.identify import COLLINEAR
 from orchestrator.report.scaling.points import Points
 
 SEED_NOISE = 0.002  # standard deviation of the loss between seeds, where the table has no repeats (Porian et al. 2024)
@@ -85,7 +86,8 @@ def joint_route(made: Fit, cost: Cost | None = None, level: float = 0.95) -> Rou
     if made.law.name not in ALLOCATIONS:
         return Route("joint fit", warnings=(f"law {made.law.name} has no closed-form frontier",))
     if not made.identified:
-        return Route("joint fit", warnings=(f"the joint fit is {made.status}: {'; '.join(made.reasons)}",))
+        status = made.status.replace("_", " ")
+        return Route("joint fit", warnings=(f"the fit has no exponents ({status}): {'; '.join(made.reasons)}",))
     budgets = np.geomspace(made.points.cost.min(), made.points.cost.max(), 9)
 
     def line(natural: Array) -> tuple[float, float]:
@@ -96,7 +98,7 @@ def joint_route(made: Fit, cost: Cost | None = None, level: float = 0.95) -> Rou
     natural = made.model.natural(made.theta)
     exponent, factor = line(natural)
     low = high = None
-    if made.draws is not None:
+    if made.draws is not None and not too_few_runs(made.points):
         slopes = [line(draw)[0] for draw in made.model.natural(made.draws)]
         low, high = (float(v) for v in np.quantile(slopes, [(1 - level) / 2, (1 + level) / 2]))
     warnings = (
@@ -169,7 +171,7 @@ def budget_route(
         return Route(name, warnings=("needs sizes and budgets: the columns N and C or D",))
     groups = budgets_of(points)
     if len(groups) < 3:
-        return Route(name, warnings=(f"{len(groups)} budgets with at least four sizes: three are needed",))
+        return Route(name, warnings=(f"three budgets with at least four sizes are needed; there are {len(groups)}",))
     rng = np.random.default_rng(options.seed)
     kept, draws, errors, dropped = [], [], [], 0
     for group in groups:
@@ -189,7 +191,9 @@ def budget_route(
         [f"{dropped} of {len(groups)} budgets have their minimum at the smallest or largest size"] if dropped else []
     )
     if len(kept) < 3:
-        return Route(name, warnings=(*warnings, f"{len(kept)} budgets have a minimum inside: three are needed"))
+        return Route(
+            name, warnings=(*warnings, f"three budgets with a minimum inside are needed; there are {len(kept)}")
+        )
     c, places, weights = np.array(kept), np.stack(draws), 1.0 / np.array(errors) ** 2
     medians = np.nanmedian(places, axis=1)
     slope, intercept = weighted_line(c, medians[:, None], weights)
@@ -238,7 +242,7 @@ def bias_warning(points: Points, options: BudgetOptions, surface: Fit | None, co
     if size is not None:
         off = size / truth - 1.0
         if options.method == "parabola" or abs(off) > 0.1:
-            said.append(f"on the fitted surface this route puts N* at {target:.1e} off by {off:+.0%}")
+            said.append(f"its own bias: at C = {target:.1e} it puts the fitted law's N* off by {off:+.0%}")
     return said
 
 
@@ -256,6 +260,9 @@ def envelope_route(points: Points, cost: Array | None = None) -> Route:
         corners = ConvexHull(np.concatenate([vantage, logs])).vertices
     except (QhullError, ValueError):  # on one line, or too few
         return Route("envelope", warnings=("the rows are too few, or all alike, for a hull",))
+    if "D" in points.columns and together(points):
+        why = "N and D went up together: the hull says only how the sizes were chosen"
+        return Route("envelope", warnings=(why,))
     rows = np.sort(corners[corners != 0] - 1)
     rows = rows[np.argsort(cost[rows], kind="stable")]
     falling = np.concatenate([[True], np.diff(points.loss[rows]) < 0])
@@ -264,7 +271,7 @@ def envelope_route(points: Points, cost: Array | None = None) -> Route:
     rows = rows[np.concatenate([np.diff(np.log(cost[rows])) > 1e-9, [True]])]
     sizes = len(np.unique(points.columns["N"][rows]))
     if sizes < 3:
-        return Route("envelope", warnings=(f"the lower hull passes through {sizes} sizes: three are needed",))
+        return Route("envelope", warnings=(f"three sizes are needed on the lower hull; there are {sizes}",))
     x = np.log(cost[rows])
     slope, intercept = np.polyfit(x, np.log(points.columns["N"][rows]), 1)
     data_slope = np.polyfit(x, np.log(points.columns["D"][rows]), 1)[0] if "D" in points.columns else None
@@ -279,6 +286,12 @@ def envelope_route(points: Points, cost: Array | None = None) -> Route:
         optima=points.columns["N"][rows],
         warnings=("no interval: the hull rests on few runs; repeat it over resampled runs before trusting a digit",),
     )
+
+
+def together(points: Points) -> bool:
+    """Whether N and D are so nearly proportional, in logs, that nothing was chosen between them."""
+    sizes, data = np.log(points.columns["N"]), np.log(points.columns["D"])
+    return np.ptp(sizes) > 0 and np.ptp(data) > 0 and bool(np.corrcoef(sizes, data)[0, 1] > COLLINEAR)
 
 
 def routes_of(made: Fit, cost: Cost | None = None) -> list[Route]:
@@ -319,5 +332,6 @@ def frontier(made: Fit, budget: float | None = None, cost: Cost | None = None) -
     if ratio is None:
         verdict = "fewer than two routes could be taken: nothing confirms the frontier"
     else:
-        verdict = f"the routes {'agree' if ratio < ALIKE else 'disagree'}: N* at {budget:.3g} differs {ratio:.2f} times"
+        agree = "agree" if ratio < ALIKE else "disagree"
+        verdict = f"the routes {agree}: at C = {budget:.3g} the largest N* is {ratio:.2f} times the smallest"
     return {"budget": budget, "routes": table, "verdict": verdict}

@@ -364,7 +364,7 @@ LAWS: dict[str, Law] = {name: make("T" if name.startswith("curve") else "N") for
 def law_named(name: str, columns: Mapping[str, object] | None = None) -> Law:
     """A law by name; one of one variable is set on the column there is: C, else N, else D, else T (curves: T first)."""
     if name not in LAWS:
-        raise UserError(f"law '{name}': not one of {', '.join(LAWS)}")
+        raise UserError(f"law '{name}': not one of all, {', '.join(LAWS)}")
     if name not in ONE_VARIABLE or columns is None:
         return LAWS[name]
     order = ("T", "D", "C", "N", "W", "H") if name.startswith("curve") else ("C", "N", "D", "T", "W", "H")

@@ -96,7 +96,7 @@ def analyse(options: Options) -> dict[str, Any]:
     if ranking is not None:
         result["ranking"] = ranking
     if group is not None:
-        result["families"] = families(law, points, group, fit_options)
+        result["families"] = families(law, points, group, fit_options, targets, options.beyond)
     result = {name: finite(value) for name, value in result.items()}
     if options.out is not None:
         write(Path(options.out), result, made)
@@ -106,6 +106,8 @@ def analyse(options: Options) -> dict[str, Any]:
 def checked(options: Options) -> int:
     if options.bootstrap < 0 or options.bootstrap == 1:
         raise UserError(f"bootstrap {options.bootstrap}: valid is 0 (none) or at least 2 repeats")
+    if not options.beyond >= 0:
+        raise UserError(f"beyond {options.beyond:g}: valid are decades from 0 up")
     if options.seed < 0:
         raise UserError(f"seed {options.seed}: valid is 0 or above")
     return options.bootstrap
@@ -205,7 +207,9 @@ def predictions(made: Fit, targets: list[dict[str, float]], beyond: float) -> li
     return listed
 
 
-def families(law: Law, points: Points, group: Array, options: FitOptions) -> dict[str, Any]:
+def families(
+    law: Law, points: Points, group: Array, options: FitOptions, targets: list[dict[str, float]], beyond: float
+) -> dict[str, Any]:
     """The comparison of families as JSON."""
     names = np.unique(group)
     if len(names) < 2:
@@ -221,6 +225,7 @@ def families(law: Law, points: Points, group: Array, options: FitOptions) -> dic
                 "reasons": list(own.reasons),
                 "rows": len(own.points),
                 "parameters": parameters(own),
+                "predictions": predictions(own, targets, beyond),
             }
             for name, own in made.fits.items()
         },
@@ -259,41 +264,76 @@ def number(value: float | None) -> str:
 
 
 def text(result: Mapping[str, Any]) -> str:
-    """The result as a person reads it; no exponent where the data identify none."""
-    lines = [
-        f"{result['law']}: {result['formula']}",
-        f"rows {result['rows']}, runs {result['runs']}; fit {result['fit']} on {result['on']} loss",
-        f"status {result['status']}",
-    ]
-    lines += [f"  because {reason}" for reason in result["reasons"]]
-    lines += [f"  note: {note}" for note in result["notes"]]
+    """The result as a person reads it; no exponent where the data identify none. Families come by themselves."""
+    lines = [f"{result['law']}: {result['formula']}", f"fit {result['fit']} on {result['on']} loss"]
+    lines += [f"note: {note}" for note in result["notes"]]
+    families = result.get("families", {})
+    for name, own in families.get("families", {}).items():
+        lines += ["", f"{name}: {of_rows(own['rows'])}", *own_lines(own, result["card"])]
+    lines += [f"{name}: not fitted: {reason}" for name, reason in families.get("failed", {}).items()]
+    if families.get("families"):
+        return "\n".join([*lines, "", *family_lines(families)])
+    lines += [f"{of_rows(result['rows'])}, {count(result['runs'], 'run')}", *own_lines(result, result["card"])]
     lines.append(f"objective (sum) {result['objective']:.10g}")
-    width = max(len(name) for name in result["parameters"])
-    for name, estimate in result["parameters"].items():
-        span = "" if estimate["low"] is None else f"   {estimate['low']:.6g} … {estimate['high']:.6g}"
+    lines += ranking_lines(result.get("ranking", []))
+    if "frontier" in result:
+        lines += frontier_lines(result["frontier"])
+    if families:
+        lines += family_lines(families)
+    lines += [f"{d['level']}: {d['name']}: {d['text']}" for d in result["diagnostics"] if d["level"] != "ok"]
+    return "\n".join([*lines, *next_run_lines(result.get("next_run", {}))])
+
+
+def count(amount: int, one: str) -> str:
+    return f"{amount} {one}{'' if amount == 1 else 's'}"
+
+
+def of_rows(rows: int) -> str:
+    return count(rows, "row")
+
+
+def own_lines(own: Mapping[str, Any], card: Mapping[str, Any]) -> list[str]:
+    """Status, parameters and predictions of one fit."""
+    lines = [f"status {own['status']}", *(f"  because {reason}" for reason in own["reasons"])]
+    spans = {name: (estimate["low"], estimate["high"]) for name, estimate in own["parameters"].items()}
+    if any(low is not None for low, _ in spans.values()):
+        lines.append(f"parameters, with {card['level']:.0%} intervals ({card['intervals']})")
+    width = max(len(name) for name in spans)
+    for name, estimate in own["parameters"].items():
+        low, high = spans[name]
+        span = "" if low is None else f"   {low:.6g} … {high:.6g}"
         lines.append(f"  {name:<{width}} {number(estimate['value'])}{span}")
-    if "ranking" in result:
-        lines.append("laws by error on held-back larger runs (root mean square of log loss):")
-        for entry in result["ranking"]:
-            error = "not tested" if entry["error"] is None else f"{entry['error']:.4f}"
-            reason = f": {entry['reason']}" if entry["reason"] else ""
-            lines.append(f"  {entry['law']:<18} {error:<11} {entry['status']}{reason}")
-    for prediction in result["predictions"]:
+    for prediction in own["predictions"]:
         at = ", ".join(f"{name}={value:.4g}" for name, value in prediction["at"].items())
         lines.append(
             f"at {at}: {prediction['value']:.4f}, {prediction['level']:.0%} interval"
             f" {prediction['low']:.4f} … {prediction['high']:.4f}"
-            f" ({prediction['decades_beyond']:.1f} decades beyond the data; {prediction['basis']})"
+            f" ({prediction['decades_beyond']:.1f} decades outside the data; {prediction['basis']})"
         )
-    if "frontier" in result:
-        lines += frontier_lines(result["frontier"])
-    if "families" in result:
-        lines += family_lines(result["families"])
-    lines += [f"{d['level']}: {d['name']}: {d['text']}" for d in result["diagnostics"] if d["level"] != "ok"]
-    for run in result.get("next_run", {}).get("runs", [])[:1]:
-        at = ", ".join(f"{name}={value:.3g}" for name, value in run["columns"].items())
-        lines.append(f"next run: {at} would leave {run['interval_left']:.0%} of the parameters' part of the interval")
-    return "\n".join(lines)
+    return lines
+
+
+def ranking_lines(ranking: list[Mapping[str, Any]]) -> list[str]:
+    lines = ["laws by error on held-back larger runs (root mean square of log loss):"] if ranking else []
+    for entry in ranking:
+        error = "not tested" if entry["error"] is None else f"{entry['error']:.4f}"
+        reason = f": {entry['reason']}" if entry["reason"] else ""
+        lines.append(f"  {entry['law']:<18} {error:<11} {entry['status']}{reason}")
+    return lines
+
+
+def next_run_lines(found: Mapping[str, Any]) -> list[str]:
+    """The run that would tell most, if any tells something."""
+    if not found.get("runs"):
+        return []
+    best = found["runs"][0]
+    at, there = (
+        ", ".join(f"{n}={value:.3g}" for n, value in one.items()) for one in (best["columns"], found["target"])
+    )
+    left = best["interval_left"]
+    if left > 0.95:
+        return [f"next run: none as dear as the largest would narrow the prediction at {there} by a twentieth"]
+    return [f"next run: {at} would leave {left:.0%} of what the parameters leave open of the prediction at {there}"]
 
 
 def frontier_lines(found: Mapping[str, Any]) -> list[str]:

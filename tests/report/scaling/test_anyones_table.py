@@ -93,10 +93,44 @@ def test_families_are_compared_by_group(tmp_path):
         tmp_path, params=np.tile(SIZE, 2), tokens=np.tile(DATA, 2), family=np.repeat(["mlp", "gpt"], SIZE.size),
         loss=np.concatenate([loss(), 1.2 * loss()]),
     )  # fmt: skip
-    result = analyse(quick(path, params="params", data="tokens", group="family"))
+    result = analyse(quick(path, params="params", data="tokens", group="family", predict=("N=3e9,D=1e11",)))
     assert result["families"]["pairs"][0]["verdict"] == "gpt needs more compute than mlp for the same loss"
     assert result["families"]["ranking"]["ranking"][0]["family"] == "mlp"
-    assert "gpt needs more compute than mlp" in text(result)
+    said = text(result)
+    assert "gpt needs more compute than mlp" in said
+    assert "untuned" not in said  # rows of both under one law, which is nobody's question
+    assert said.count("status converged") == 2 and said.count("at C=1.8e+21") == 2
+    mlp, gpt = (result["families"]["families"][name]["predictions"][0]["value"] for name in ("mlp", "gpt"))
+    assert gpt == pytest.approx(1.2 * mlp, rel=0.02)
+
+
+def test_runs_that_differ_in_a_column_outside_the_law_are_not_called_untuned(table):
+    assert "they differ in D, which this law leaves out" in analyse(
+        quick(table, params="params", data="tokens", law="power_floor")
+    )["reasons"][0]  # fmt: skip
+    assert "(--data, --group)" in analyse(quick(table, params="params", law="power_floor"))["reasons"][0]
+
+
+def test_checkpoints_of_one_run_have_no_interval(tmp_path):
+    steps = np.geomspace(100, 1e5, 40)
+    losses = (3 + 30 * (steps + 50) ** -0.5) * np.exp(0.001 * np.random.default_rng(0).normal(size=40))
+    path = write(tmp_path, step=steps, run=["r"] * 40, loss=losses)
+    result = analyse(quick(path, steps="step", run="run", law="curve_power"))
+    assert result["parameters"]["alpha"]["value"] == pytest.approx(0.5, abs=0.05)
+    assert result["parameters"]["alpha"]["low"] is None and "intervals need at least 5 runs" in text(result)
+
+
+def test_sizes_and_data_that_rise_together_have_no_frontier(tmp_path):
+    size = np.geomspace(1e6, 1e9, 12)
+    path = write(tmp_path, params=size, tokens=20 * size, loss=loss(size=size, data=20 * size))
+    routes = analyse(quick(path, params="params", data="tokens"))["frontier"]["routes"]
+    assert [route["exponent"] for route in routes] == [None] * 4
+
+
+def test_an_accuracy_is_seen_to_be_no_loss(tmp_path):
+    path = write(tmp_path, params=SIZE, tokens=DATA, accuracy=1 - 0.1 * loss())
+    result = analyse(quick(path, params="params", data="tokens", loss="accuracy", bootstrap=0))
+    assert "an accuracy?" in " ".join(result["reasons"])
 
 
 def test_no_exponent_is_printed_where_none_is_identified(tmp_path):
@@ -149,7 +183,7 @@ def test_rows_with_an_empty_cell_are_left_out_and_counted(tmp_path):
         ({"params": "params", "fit": "hubr"}, "fit 'hubr': not one of"),
         ({"params": "params", "fit": "huber:x"}, "'x' is not a number"),
         ({"params": "params", "on": "loglog"}, "on 'loglog': not one of log, linear"),
-        ({"params": "params", "law": "powr"}, "law 'powr': not one of power"),
+        ({"params": "params", "law": "powr"}, "law 'powr': not one of all, power"),
         ({"params": "params", "law": "chinchilla"}, "needs the column D"),
         ({"params": "params", "drop_highest": 36}, "drop-highest 36: valid is 0 to 35"),
         ({"params": "params", "drop_highest": 34}, "2 rows for 2 parameters"),
@@ -159,6 +193,7 @@ def test_rows_with_an_empty_cell_are_left_out_and_counted(tmp_path):
         ({"params": "params", "data": "tokens", "predict": ("N=1e14,D=1e16",)}, "decades of cost beyond"),
         ({"params": "params", "bootstrap": 1}, "bootstrap 1"),
         ({"params": "params", "seed": -1}, "seed -1"),
+        ({"params": "params", "beyond": -1.0}, "beyond -1: valid are decades from 0 up"),
     ],
 )  # fmt: skip
 def test_a_mistake_gives_one_line_that_says_what_is_valid(table, options, message):

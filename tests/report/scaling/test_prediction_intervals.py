@@ -74,7 +74,7 @@ def test_extrapolation_is_refused_unless_asked_for(public):
 def test_interval_widens_with_the_distance(public):
     fitted = fit("chinchilla", public.chinchilla())
     near, far = (predict(fitted, {"N": n, "D": 20 * n}) for n in (1e10, 1e11))
-    assert far.decades[0] > near.decades[0] == 0.0
+    assert far.decades[0] > 1 > 0.01 > near.decades[0]
     assert np.log(far.high[0] / far.low[0]) > 1.2 * np.log(near.high[0] / near.low[0])
 
 
@@ -141,3 +141,31 @@ def test_a_law_that_cannot_be_fitted_comes_last_with_its_reason():
     )
     assert ranked[0].law == "power_floor"
     assert "6 rows for 9 parameters" in ranked[1].reason
+
+
+def proportional(ratio: float = 20.0) -> Points:
+    sizes = np.geomspace(1e6, 1e9, 12)
+    return Points({"N": sizes, "D": ratio * sizes}, 1.69 + 406.4 * sizes**-0.34 + 410.7 * (ratio * sizes) ** -0.28)
+
+
+def test_aside_of_runs_that_all_lie_on_a_line_nothing_is_predicted():
+    """Both columns stay inside their own ranges, and yet no run was near: what each does alone nobody knows."""
+    fitted = fit("chinchilla", proportional())
+    with pytest.raises(UserError, match="aside of the runs, whose N and D went up together"):
+        predict(fitted, {"N": 1e7, "D": 2e10})
+    on_it = predict(fitted, {"N": 1e8, "D": 2e9})
+    assert on_it.decades[0] == pytest.approx(0, abs=1e-9)
+    assert on_it.low[0] < 1.69 + 406.4 * 1e8**-0.34 + 410.7 * 2e9**-0.28 < on_it.high[0]
+
+
+@pytest.mark.parametrize(
+    ("target", "where"),
+    [({"N": 1e3, "D": 3e14}, "of D above the largest"), ({"N": 1e2, "D": 1e10}, "of N below the smallest")],
+)
+def test_each_column_by_itself_may_be_too_far(target: dict[str, float], where: str):
+    """The first costs no more than the largest run."""
+    rng = np.random.default_rng(0)
+    sizes, data = (10.0 ** rng.uniform(low, low + 3, 40) for low in (6, 8))
+    points = Points({"N": sizes, "D": data}, 1.69 + 406.4 * sizes**-0.34 + 410.7 * data**-0.28)
+    with pytest.raises(UserError, match=where):
+        predict(fit("chinchilla", points), target)

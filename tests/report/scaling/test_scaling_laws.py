@@ -78,5 +78,5 @@ def test_a_law_of_one_variable_takes_the_column_there_is():
 
 
 def test_unknown_law_lists_the_known():
-    with pytest.raises(UserError, match="not one of power, power_floor"):
+    with pytest.raises(UserError, match="not one of all, power, power_floor"):
         law_named("powr")
