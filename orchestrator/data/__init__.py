@@ -6,7 +6,8 @@ would be hidden by the submodules of the same names.
 """
 
 from orchestrator.data.card import Card
-from orchestrator.data.catalog import CATALOG, Dataset, File
+from orchestrator.data.catalog import CATALOG
+from orchestrator.data.dataset import Dataset, File
 from orchestrator.data.entry import from_entry
 
 __all__ = ["CATALOG", "Card", "Dataset", "File", "from_entry"]

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.data import order
+from orchestrator.data.anomalies import CLASSES, check_anomalies, normal_to_train
 from orchestrator.data.card import SPLITS
-from orchestrator.data.catalog import Dataset
 from orchestrator.data.check import check_alike, check_classes, check_raw
+from orchestrator.data.dataset import Dataset
 from orchestrator.data.raw import Raw
 from orchestrator.errors import UserError
 
@@ -50,13 +51,17 @@ def arrange(dataset: Dataset, raw: Raw) -> Prepared:
     if dataset.past:
         return _windows(dataset, raw)
     known = [part.targets for part in parts if part.targets is not None]
-    targets, classes = encode_targets(dataset, known, parts[0].classes)
+    anomalies = dataset.task == "anomaly_detection"
+    if anomalies:
+        check_anomalies(dataset.name, raw.inputs, known[0])
+    targets, classes = encode_targets(dataset, known, CLASSES if anomalies else parts[0].classes)
     if classes:
         check_classes(dataset.name, targets[0], classes, splits=4 - len(parts))
-    validation, test = split_counts(dataset, len(targets[0]), published=raw.test is not None)
     # Labels that are not kept (generation) still decide the split, which is so that of the labelled set.
     groups = order.strata(targets[0], "classification" if classes else dataset.task)
-    rows = order.split(groups, validation, test)
+    rows = split_rows(dataset, raw, groups)
+    if anomalies:
+        rows = normal_to_train(rows, targets[0])
     inputs, features, categories = _encode(parts, rows["train"])
     inputs = [_padded(values, part) for values, part in zip(inputs, parts, strict=True)]
     arrays = {}
@@ -73,7 +78,7 @@ def arrange(dataset: Dataset, raw: Raw) -> Prepared:
     return Prepared(
         arrays=arrays,
         input_shape=arrays["train_inputs"].shape[1:],
-        outputs=len(classes) or targets[0].shape[1],
+        outputs=arrays["train_inputs"].shape[1] if anomalies else len(classes) or targets[0].shape[1],
         classes=classes,
         sizes={split: len(arrays[f"{split}_targets"]) for split in SPLITS},
         normalization=normalization,
@@ -149,6 +154,19 @@ def _moments(values: NDArray[Any]) -> tuple[float, float]:
             return average, math.sqrt(total_of(lambda block: np.square(block - average)) / len(values))
     except OverflowError:
         return 0.0, math.inf
+
+
+def split_rows(dataset: Dataset, raw: Raw, groups: order.Rows) -> dict[str, order.Rows]:
+    """The rows of each split, from `groups` [rows] in proportion: as published, or of our own. UserError where a
+    published one is not of these rows, or train would have none."""
+    if raw.split is None:
+        return order.split(groups, *split_counts(dataset, len(groups), published=raw.test is not None))
+    if raw.split.shape != groups.shape or set(np.unique(raw.split).tolist()) != {1, 2, 3}:
+        raise UserError(
+            f"{dataset.name}: the array split says 1 (train), 2 (validation) or 3 (test) of each row, all of them"
+        )
+    rows = {word: np.flatnonzero(raw.split == number) for number, word in enumerate(SPLITS, 1)}
+    return rows | {"train": rows["train"][order.split(groups[rows["train"]], 0, 0)["train"]]}
 
 
 def split_counts(dataset: Dataset, rows: int, published: bool) -> tuple[int, int]:

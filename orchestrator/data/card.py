@@ -20,6 +20,7 @@ TASKS = (
     "language_modelling",
     "transduction",
     "generation",
+    "anomaly_detection",
 )
 SPLITS = ("train", "validation", "test")
 FILE = "card.json"
@@ -53,6 +54,9 @@ class Card:
 
     For generation there are no targets, `outputs` counts the values of a sample, and `normalization` only divides: the
     training rows fill [0, 1]. What is generated has a judge (`judge.py`).
+
+    For anomaly_detection the targets are 0 for what is normal, as all training rows are, and 1 for an anomaly;
+    `outputs` counts the values of a row.
     """
 
     name: str

@@ -1,69 +1,8 @@
 """What data there is: one literal table of data sets by name."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
-from pathlib import Path
+from dataclasses import replace
 
-
-@dataclass(frozen=True)
-class File:
-    """One file as its publisher serves it, `bytes` 0 where not known.
-
-    `url` "sklearn:NAME" is the function `sklearn.datasets.NAME`, whose sha256 is taken over the arrays that
-    it returns. "mirror:NAME" is a file made from NAME that no public address serves: who has it puts it into the
-    mirror. An empty url is a file of the user's own, an empty sha256 that of its bytes when it is prepared.
-    `members` is for archives that are packed anew for each download: a suffix such as ".wav", and the sha256 is that
-    of the list of these members' own (see `download.digest`). `shared_with` names the data set whose file this is,
-    where one copy serves two.
-    """
-
-    name: str
-    url: str
-    sha256: str
-    bytes: int = 0
-    members: str = ""
-    shared_with: str = ""
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A data set: where it comes from and how its files become inputs and targets.
-
-    `reader` is a key of `formats.READERS`. `validation` and `test` are shares of the rows (below 1) or row
-    counts; `test` is not used where a test split is published or given. `past` and `ahead` (time steps)
-    make it a forecasting set: the rows are one series in time order, a sample is a window of it, and the
-    split is chronological, from the first row on, with `train` rows (0: what the other two leave). `length` is
-    that of a sample of text or sound, in tokens or frames: longer ones are cut, shorter ones padded.
-    """
-
-    name: str
-    task: str
-    reader: str
-    files: tuple[File, ...]
-    licence: str
-    own: Mapping[str, Path] = field(default_factory=dict)  # where a user's own files lie, by File.name
-    target: tuple[str, ...] = ()  # columns, or the array of an NPZ
-    inputs: str = ""  # the array of an NPZ
-    test_inputs: str = ""
-    test_target: str = ""
-    axes: str = ""  # of the NPZ's inputs, see formats.AXES
-    classes: tuple[str, ...] = ()  # names to show for the sorted labels
-    drop: tuple[str, ...] = ()
-    missing: str = "error"  # or "drop": rows with an empty cell
-    separator: str = ","
-    validation: float | int = 0.2
-    test: float | int = 0.2
-    train: int = 0
-    past: int = 0
-    ahead: int = 0
-    length: int = 0
-
-
-def nearest(word: str, valid: Iterable[str]) -> str:
-    """ ", did you mean 'x'?" for the nearest valid word, else nothing: a piece of an error message."""
-    found = get_close_matches(word, list(valid), n=1)
-    return f", did you mean '{found[0]}'?" if found else ""
+from orchestrator.data.dataset import Dataset, File
 
 
 def _sklearn(name: str, task: str, licence: str, sha256: str, size: int) -> Dataset:
@@ -83,6 +22,24 @@ _ADBENCH = (
     "https://raw.githubusercontent.com/Minqi824/ADBench/"
     "3dac8221081e190f157d78e93bfa8867f90d0965/adbench/datasets/Classical/"
 )
+# name: file, sha256, bytes.
+_ADBENCH_TABLES = {
+    "annthyroid": ("2_annthyroid.npz", "e738f7c58a8740d2c4aac4c71ff49ce5e1d1aa16f44178135fc9c09df05fad1b", 66_547),
+    "cardio": ("6_cardio.npz", "bc5009bde6930b4d298b594f31b34485a9a17210cff0e8fb00a8c3068b885a2d", 68_471),
+    "optdigits": ("26_optdigits.npz", "60de17a375a278ba220a7849727d998aa02b5e2f9fd17732a004bba28de4656e", 197_633),
+    "satellite": ("30_satellite.npz", "1f048f5686f1b8c16a227fdfa3c81a62cd9a92715714a6b24c69b1c5ad96b46e", 129_874),
+    "shuttle": ("32_shuttle.npz", "26900b0f6be45d9ddb7a402c9b2f956ceda42d23a8ca4cf4406b8bc1352823d1", 332_929),
+}
+_NAB = "https://raw.githubusercontent.com/numenta/NAB/ea702d75cc2258d9d7dd35ca8e5e2539d71f3140/"
+# sha256, bytes, name.
+_NAB_SERIES = """
+230b68ccca20f59d562afd5d24ad52939c9b784386bed0054018358bf9120581 233321 ambient_temperature_system_failure
+58ba65dc0737cfbac11b51514476d50c438d44011232144bb8d93f392df58f9f 539274 cpu_utilization_asg_misconfiguration
+98378580aa80157e057c61d59d81daddccc6c65a2c0c800e3f01f603b8215c3f 123428 ec2_request_latency_system_failure
+92bf5b87fc7f9bba8ca0b7ec63ccaac8cb4a1371a258e8c29a10ae9c018d82a4 732223 machine_temperature_system_failure
+47b110baa8e3636574c1033dda1cce780873647fab58223d159d4fee6f180e86 55527 rogue_agent_key_hold
+9797cfef477c13306f7a33874ab4d6cf700f8f2c7e5825a2a5bc02004370909a 138333 rogue_agent_key_updown
+"""
 _ETT = "https://raw.githubusercontent.com/zhouhaoyi/ETDataset/1d16c8f4f943005d613b5bc962e9eeb06058cf07/ETT-small/"
 _BANKING = (
     "https://raw.githubusercontent.com/PolyAI-LDN/task-specific-datasets/"
@@ -376,6 +333,48 @@ def _unlabelled(dataset: Dataset) -> Dataset:
     return replace(dataset, name=f"{dataset.name}_images", task="generation", files=files, classes=())
 
 
+def _with_anomalies(name: str, file: str, sha256: str, size: int) -> Dataset:
+    """One table of ADBench; a mixed half of it is what is scored."""
+    return Dataset(
+        f"adbench_{name}",
+        "anomaly_detection",
+        "npz",
+        (replace(_file(_ADBENCH, file, sha256, size), shared_with="adbench"),),
+        "BSD-2-Clause repository (ADBench); table from UCI, listed there as CC BY 4.0 (not confirmed)",
+        validation=0.1,
+        test=0.5,
+    )
+
+
+def _series(listed: str) -> list[File]:
+    rows = [line.split() for line in listed.split("\n") if line]
+    return [_file(_NAB, f"data/realKnownCause/{name}.csv", sha256, int(size)) for sha256, size, name in rows]
+
+
+_ANOMALIES = (
+    *(_with_anomalies(name, *file) for name, file in _ADBENCH_TABLES.items()),
+    Dataset(
+        name="nab",
+        task="anomaly_detection",
+        reader="labelled_series",
+        files=(
+            *_series(_NAB_SERIES),
+            _file(
+                _NAB,
+                "labels/combined_windows.json",
+                "1e1fbc4601321aad8d0f8b3784c8134299379f68f6c1f7777565f8ffd57ab6b1",
+                15_359,
+            ),
+        ),
+        licence="MIT (Numenta)",
+        length=64,  # points: five hours where one is taken every five minutes
+        # Shares of each series, in time.
+        validation=0.15,
+        test=0.45,
+    ),
+)
+
+
 _IMAGES = tuple(_unlabelled(dataset) for dataset in _DATASETS if dataset.name in ("digits", "fashion_mnist"))
 
-CATALOG: dict[str, Dataset] = {dataset.name: dataset for dataset in (*_DATASETS, *_IMAGES)}
+CATALOG: dict[str, Dataset] = {dataset.name: dataset for dataset in (*_DATASETS, *_ANOMALIES, *_IMAGES)}

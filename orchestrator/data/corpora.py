@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator.data.catalog import Dataset
+from orchestrator.data.dataset import Dataset
 from orchestrator.data.raw import Text
 from orchestrator.data.text import words
 from orchestrator.errors import UserError
@@ -16,21 +16,21 @@ from orchestrator.errors import UserError
 def read_texts(dataset: Dataset, paths: Mapping[str, Path]) -> Text:
     """CSV files with a column of texts and one of labels (text and category, unless the data set names them); a second
     file is the test split."""
-    columns = dataset.inputs or "text", *(dataset.target or ("category",))
+    named = dataset.inputs or "text", *(dataset.target or ("category",))
     parts = []
     for file in dataset.files:
-        rows = _columns(paths[file.name], columns)
+        rows = columns(paths[file.name], named)
         parts.append(([words(text) for text, _ in rows], np.array([label for _, label in rows], dtype=np.str_)))
     return Text(*parts[0]) if len(parts) == 1 else Text(*parts[0], test=Text(*parts[1]))
 
 
 def read_pairs(dataset: Dataset, paths: Mapping[str, Path]) -> Text:
     """A CSV file with a column of words and one of what they become, character by character."""
-    rows = _columns(paths[dataset.files[0].name], (dataset.inputs, *dataset.target))
+    rows = columns(paths[dataset.files[0].name], (dataset.inputs, *dataset.target))
     return Text([list(source) for source, _ in rows], [list(target) for _, target in rows])
 
 
-def _columns(path: Path, names: Sequence[str]) -> list[list[str]]:
+def columns(path: Path, names: Sequence[str]) -> list[list[str]]:
     """The cells of some columns, none of them empty."""
     rows: list[list[str]] = []
     try:

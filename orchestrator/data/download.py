@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.data.catalog import Dataset, File
+from orchestrator.data.dataset import Dataset, File
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:

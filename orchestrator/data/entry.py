@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.data.catalog import CATALOG, Dataset, File, nearest
+from orchestrator.data.catalog import CATALOG
+from orchestrator.data.dataset import Dataset, File, nearest
 from orchestrator.errors import UserError
 
 FORMATS = {
@@ -20,9 +21,9 @@ FORMATS = {
 # What can be made of each format. Those without a suffix of their own are CSV files, of which `format` says how to
 # read them: `texts` as words with a label, `pairs` as characters and the characters that they become, `molecules`.
 TASKS: Mapping[str, tuple[str, ...]] = {
-    "csv": ("classification", "regression"),
-    "parquet": ("classification", "regression"),
-    "npz": ("classification", "regression", "segmentation"),
+    "csv": ("classification", "regression", "anomaly_detection"),
+    "parquet": ("classification", "regression", "anomaly_detection"),
+    "npz": ("classification", "regression", "segmentation", "anomaly_detection"),
     "texts": ("classification",),
     "characters": ("language_modelling",),
     "pairs": ("transduction",),
@@ -221,7 +222,7 @@ def _check_together(dataset: Dataset, entry: Mapping[str, Any]) -> None:
             if key in entry:
                 raise wrong(f"'{key}' does not go with 'past' and 'ahead': every column is forecast, split in time")
         if dataset.task != "regression":
-            raise wrong("a series with 'past' and 'ahead' is a regression, not a classification")
+            raise wrong(f"a series with 'past' and 'ahead' is a regression, not {dataset.task}")
     elif dataset.train:
         raise wrong("'train' (rows) goes with 'past' and 'ahead'; else training has what the other splits leave")
     elif not dataset.target and dataset.reader not in ("npz", "characters"):

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.data.catalog import Dataset, nearest
 from orchestrator.data.corpora import read_characters, read_pairs, read_pronunciations, read_texts
+from orchestrator.data.dataset import Dataset, nearest
 from orchestrator.data.molecules import read_molecules
 from orchestrator.data.raw import Raw, RawGraphs, Text
+from orchestrator.data.series import read_labelled_series
 from orchestrator.data.sound import read_spoken_digits
 from orchestrator.data.tables import raw_table
 from orchestrator.errors import UserError
@@ -266,4 +267,5 @@ READERS: dict[str, Callable[[Dataset, Mapping[str, Path]], Raw | RawGraphs | Tex
     "spoken_digits": read_spoken_digits,
     "molecules": read_molecules,
     "citations": read_citations,
+    "labelled_series": read_labelled_series,
 }

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from orchestrator.data import order
 from orchestrator.data.arrays import Prepared, encode_targets, split_counts, statistics
 from orchestrator.data.card import SPLITS
-from orchestrator.data.catalog import Dataset
 from orchestrator.data.check import check_classes, check_finite, check_rows
+from orchestrator.data.dataset import Dataset
 from orchestrator.data.raw import RawGraphs
 from orchestrator.errors import UserError
 from orchestrator.graphs import Graphs

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.data.card import Card
-from orchestrator.data.catalog import CATALOG, Dataset
+from orchestrator.data.catalog import CATALOG
+from orchestrator.data.dataset import Dataset
 from orchestrator.data.prepare import prepared_folder, recipe_hash
 from orchestrator.errors import UserError
 

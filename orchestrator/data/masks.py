@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.data import order
-from orchestrator.data.arrays import Prepared, split_counts, statistics
+from orchestrator.data.arrays import Prepared, split_rows, statistics
 from orchestrator.data.card import SPLITS
-from orchestrator.data.catalog import Dataset
 from orchestrator.data.check import check_alike, check_raw
+from orchestrator.data.dataset import Dataset
 from orchestrator.data.raw import Raw
 from orchestrator.errors import UserError
 
@@ -25,10 +25,7 @@ def arrange_masks(dataset: Dataset, raw: Raw) -> Prepared:
     classes = _classes(dataset, raw.targets)
     assert isinstance(raw.inputs, np.ndarray) and raw.targets is not None
     groups = order.strata(np.count_nonzero(raw.targets, axis=(1, 2)), "regression")
-    if raw.split is None:
-        rows = order.split(groups, *split_counts(dataset, len(groups), published=raw.test is not None))
-    else:
-        rows = _published(dataset.name, raw.split, groups)
+    rows = split_rows(dataset, raw, groups)
     arrays = {}
     for split, chosen in rows.items():
         arrays[f"{split}_inputs"], arrays[f"{split}_targets"] = raw.inputs[chosen], raw.targets[chosen]
@@ -70,10 +67,3 @@ def _classes(dataset: Dataset, masks: NDArray[Any] | None) -> tuple[str, ...]:
     if len(names) != len(levels):
         raise UserError(f"{dataset.name}: `classes` names {len(names)}, but the masks hold {len(levels)}")
     return names
-
-
-def _published(name: str, split: NDArray[Any], groups: order.Rows) -> dict[str, order.Rows]:
-    if split.shape != groups.shape or set(np.unique(split).tolist()) != {1, 2, 3}:
-        raise UserError(f"{name}: the array split says 1 (train), 2 (validation) or 3 (test) of each row, all of them")
-    rows = {word: np.flatnonzero(split == number) for number, word in enumerate(SPLITS, 1)}
-    return rows | {"train": rows["train"][order.split(groups[rows["train"]], 0, 0)["train"]]}

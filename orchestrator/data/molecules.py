@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.data.catalog import Dataset
+from orchestrator.data.dataset import Dataset
 from orchestrator.data.raw import RawGraphs
 from orchestrator.errors import UserError
 

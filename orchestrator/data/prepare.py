@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from orchestrator.data.arrays import Prepared, arrange
 from orchestrator.data.card import JUDGE_FILE, SPLITS, Card
-from orchestrator.data.catalog import Dataset
+from orchestrator.data.dataset import Dataset
 from orchestrator.data.download import Progress, fetch, source_hashes
 from orchestrator.data.formats import READERS
 from orchestrator.data.graphs import arrange_graphs

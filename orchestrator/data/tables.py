@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.data.catalog import Dataset, nearest
+from orchestrator.data.dataset import Dataset, nearest
 from orchestrator.data.raw import Raw
 from orchestrator.errors import UserError
 
