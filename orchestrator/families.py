@@ -76,11 +76,11 @@ def _kind(shape: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _outputs(task: str, shape: tuple[int, ...]) -> int:
-    """The tokens of a vocabulary, a step of a series, the values of an image to be made, one number, or ten classes."""
+    """The tokens of a vocabulary, a step of a series, the values of what is made anew, one number, or ten classes."""
     if isinstance(shape, Tokens):
         return shape.vocabulary
     if isinstance(shape, Windows):
         return shape.channels
-    if WAYS.get(task, task) == "generation":
+    if WAYS.get(task, task) in ("generation", "anomaly_detection"):
         return math.prod(shape)
     return 1 if task == "regression" else CLASSES

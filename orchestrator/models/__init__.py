@@ -80,7 +80,7 @@ _STAGES: Mapping[str, tuple[int, ...]] = {
     "classification": Tokens(time=12, vocabulary=10),
     "masked_language_modelling": Tokens(time=12, vocabulary=10),
 }
-_GENERATED: Mapping[str, tuple[int, ...]] = {"generation": (1, 8, 8)}
+_GENERATED: Mapping[str, tuple[int, ...]] = {"generation": (1, 8, 8), "anomaly_detection": (10,)}
 _MASKED: Mapping[str, tuple[int, ...]] = {"segmentation": (1, 16, 16)}
 _RING = Graphs(nodes=6, codes=3, neighbours=2, vocabulary=20, mean_nodes=6, mean_links=12)
 _GRAPHS: Mapping[str, tuple[int, ...]] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.tasks.adversarial_generation import AdversarialGeneration
+from orchestrator.tasks.anomaly_detection import AnomalyDetection
 from orchestrator.tasks.classification import Classification
 from orchestrator.tasks.denoising import Denoising
 from orchestrator.tasks.generation import Generation
@@ -33,6 +34,7 @@ TASKS: Mapping[str, type[Task]] = {
     "generation": Generation,
     "adversarial_generation": AdversarialGeneration,
     "denoising": Denoising,
+    "anomaly_detection": AnomalyDetection,
 }
 
 # Other ways to learn what the data of a task is for: a family that goes one of them is trained on such data too.

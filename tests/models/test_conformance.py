@@ -35,6 +35,7 @@ OUTPUTS = {
     "generation": 64,
     "adversarial_generation": 1,
     "denoising": 64,
+    "anomaly_detection": 10,
 }
 # The losses of a game fall to nothing only if it is lost, and noise drawn at each step can't be learnt by heart.
 NEVER_BY_HEART = ("adversarial_generation", "denoising")
