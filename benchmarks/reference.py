@@ -35,6 +35,7 @@ class Floor:
 
     `bound`: the least, or the most where smaller is better; a function makes it from the prepared data's folder.
     `scaled`: the metric is of standardized targets, the bound in their own unit. `beside`: what else has been reached.
+    `group`: of these floors together as many must be met as `ENOUGH` says.
     """
 
     data: str
@@ -43,6 +44,7 @@ class Floor:
     bound: float | Callable[[Path], float]
     beside: str = ""
     scaled: bool = False
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Line:
     minutes: float | None
     parameters: int | None
     beside: str
+    group: str = ""
 
 
 # ---- floors that are made from the data -----------------------------------------------------------------------------
@@ -97,9 +100,24 @@ def better_than_bernoulli_by_60_nats(folder: Path) -> float:
     return losses.sum(1).mean().item() - 60
 
 
+def isolation_forest(folder: Path) -> float:
+    """The area under the curve of an isolation forest (Liu, Ting, Zhou, ICDM 2008) as scikit-learn has it by default,
+    from the same normal rows to the same test rows: mean of three seeds."""
+    from sklearn.ensemble import IsolationForest
+    from sklearn.metrics import roc_auc_score
+
+    from orchestrator.data.load import load
+
+    data = load(folder)
+    train, test = data.train.inputs.numpy(), data.test.inputs.numpy()
+    forests = [IsolationForest(random_state=seed).fit(train) for seed in range(3)]
+    return statistics.fmean(roc_auc_score(data.test.targets, -forest.score_samples(test)) for forest in forests)
+
+
 # ---- the floors -----------------------------------------------------------------------------------------------------
 
 _FASHION = {"lenet": 0.905, "alexnet": 0.90, "vgg": 0.90, "inception": 0.90, "efficientnet": 0.90}
+_TABLES = ("annthyroid", "cardio", "optdigits", "satellite", "shuttle")
 _FORECAST = "the same hour yesterday 0.512; a linear model 0.391"
 
 FLOORS = (
@@ -124,7 +142,15 @@ FLOORS = (
     Floor("fashion_mnist_images", ("vae",), "loss", better_than_bernoulli_by_60_nats),
     Floor("fashion_mnist_images", ("gan",), "frechet", half_the_distance_of_a_gaussian),
     Floor("fashion_mnist_images", ("diffusion",), "frechet", half_the_distance_of_a_gaussian),
+    *(
+        Floor(f"adbench_{name}", ("vae",), "roc_auc", isolation_forest, "an isolation forest", group="adbench")
+        for name in _TABLES
+    ),
+    Floor("nab", ("vae",), "roc_auc", 0.65, "16 principal components 0.645; an isolation forest 0.861"),
 )
+
+# How many of a group's floors must be met; of those in no group, all.
+ENOUGH = {"adbench": 3}
 
 
 def sweep_of(data: str, family: str) -> str:
@@ -165,7 +191,9 @@ def _line(floor: Floor, family: str, runs: Path, prepared: Path) -> Line:
     run_dir, folder = runs / sweep_of(floor.data, family), prepared / floor.data
     if not (run_dir / FILE).is_file() or not folder.is_dir():
         bound = None if callable(floor.bound) else floor.bound
-        return Line(floor.data, family, floor.metric, *nothing, sign, bound, None, None, None, floor.beside)
+        return Line(
+            floor.data, family, floor.metric, *nothing, sign, bound, None, None, None, floor.beside, floor.group
+        )
     past, card = history.of(run_dir), Card.read(folder)
     bound = floor.bound(folder) if callable(floor.bound) else floor.bound
     unit = card.normalization["target_scale"][0] if floor.scaled else 1.0
@@ -175,7 +203,7 @@ def _line(floor: Floor, family: str, runs: Path, prepared: Path) -> Line:
     met = None if mean is None else mean >= bound if larger else mean <= bound
     minutes = past.spent.hours(past.last_event) * 60
     summary = (mean, sd, len(values), sign, bound, met, minutes, parameters)
-    return Line(floor.data, family, floor.metric, *summary, floor.beside)
+    return Line(floor.data, family, floor.metric, *summary, floor.beside, floor.group)
 
 
 def finalists(past: Any, metric: str) -> tuple[list[float], int | None]:
@@ -204,6 +232,21 @@ def _finals(past: Any) -> Iterable[Any]:
 # ---- the table ------------------------------------------------------------------------------------------------------
 
 
+def in_groups(lines: Iterable[Line]) -> dict[str, list[bool]]:
+    """Of each group whether its floors are met."""
+    groups: dict[str, list[bool]] = {}
+    for line in lines:
+        if line.group:
+            groups.setdefault(line.group, []).append(bool(line.met))
+    return groups
+
+
+def all_met(lines: Sequence[Line]) -> bool:
+    """Every floor that is in no group, and enough of each group's."""
+    enough = all(sum(met) >= ENOUGH[group] for group, met in in_groups(lines).items())
+    return enough and all(line.met for line in lines if not line.group)
+
+
 def table(lines: Sequence[Line]) -> str:
     """As Markdown."""
     rows = [
@@ -222,6 +265,8 @@ def table(lines: Sequence[Line]) -> str:
             minutes = f"{line.minutes:.1f}"
         cells = (line.data, line.family, parameters, line.metric.replace("_", " "), mean, floor, met, minutes)
         rows.append(f"| {' | '.join(cells)} |")
+    for group, met in in_groups(lines).items():
+        rows += ["", f"{group}: {sum(met)} of {len(met)} floors met; {ENOUGH[group]} are enough."]
     return "\n".join(rows)
 
 
@@ -269,7 +314,7 @@ def main() -> None:
             raise SystemExit(code)
     lines = told(floors)
     print(table(lines))
-    raise SystemExit(0 if chosen.table or all(line.met for line in lines) else 1)
+    raise SystemExit(0 if chosen.table or all_met(lines) else 1)
 
 
 if __name__ == "__main__":
