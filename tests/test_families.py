@@ -45,7 +45,7 @@ def test_every_family_is_told_with_its_tasks_sizes_paper_and_space(told) -> None
 
 
 def test_counts_are_of_the_example_that_is_told_beside_them(told) -> None:
-    mlp, gru, gan = told("mlp", "gru", "gan")
+    mlp, gru, gan, vae = told("mlp", "gru", "gan", "vae")
     classification = mlp["tasks"]["classification"]
     assert classification["example"] == {"kind": "numbers", "shape": [1, 8, 8], "outputs": 10}
     layers = [64 * 64, 64 * 64, 64 * 10]
@@ -59,6 +59,7 @@ def test_counts_are_of_the_example_that_is_told_beside_them(told) -> None:
     xs = speech["counts"]["xs"]
     assert (xs["params"], xs["params_without_embeddings"]) == (10 * 32 + cells + output, cells + output)
     assert gan["tasks"]["adversarial_generation"]["data"] == "generation"
+    assert vae["tasks"]["anomaly_detection"]["example"] == {"kind": "numbers", "shape": [10], "outputs": 10}
 
 
 def test_variants_are_what_can_be_chosen(told) -> None:

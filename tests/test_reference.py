@@ -14,7 +14,7 @@ from made_up import finished_run, spec
 
 from orchestrator import history
 from orchestrator import spec as specifications
-from orchestrator.data import CATALOG, Card
+from orchestrator.data import CATALOG, Card, from_entry
 from orchestrator.data.prepare import prepare
 from orchestrator.models import FAMILIES
 from orchestrator.tasks import TASKS
@@ -105,3 +105,36 @@ def test_floors_of_generators_come_from_the_images(reference, data_root: Path) -
     train, test = train[train > 0], test[train > 0]  # no digit has ink in the corners
     losses = -(test * np.log(train) + (1 - test) * np.log(1 - train))
     assert nats + 60 == pytest.approx(losses.sum(), abs=0.01)
+
+
+def anomalies(folder: Path) -> Path:
+    """A prepared table of 400 rows, of which an isolation forest finds the anomalies."""
+    labels = (np.arange(400) % 10 == 3).astype(np.int64)
+    inputs = np.random.RandomState(0).randn(400, 3) + 4 * labels[:, np.newaxis]
+    np.savez(folder / "a.npz", X=inputs, y=labels)
+    return prepare(from_entry({"name": "mine", "file": "a.npz", "task": "anomaly_detection"}, folder), folder)
+
+
+def test_the_floor_of_anomalies_is_a_forest_that_was_shown_normal_rows_alone(reference, tmp_path: Path) -> None:
+    folder = anomalies(tmp_path)
+    assert 0.95 < reference.isolation_forest(folder) <= 1
+    # With what is normal and what is not the other way round, it is as far on the wrong side.
+    targets = np.load(folder / "test_targets.npy")
+    np.save(folder / "test_targets.npy", 1 - targets)
+    assert reference.isolation_forest(folder) < 0.05
+
+
+def test_of_a_group_some_floors_are_enough(reference) -> None:
+    floors = [floor for floor in reference.FLOORS if floor.group]
+    assert {floor.data for floor in floors} == {name for name in CATALOG if name.startswith("adbench")}
+
+    def lines(*met: bool | None) -> list[Any]:
+        nothing = (None, None, 0, "≥", 0.9)
+        return [reference.Line("a", "vae", "roc_auc", *nothing, one, None, None, "", "adbench") for one in met]
+
+    assert reference.all_met(lines(True, True, True, False, None))
+    assert not reference.all_met(lines(True, True, False, False, None))
+    alone = reference.Line("b", "vae", "loss", None, None, 0, "≥", 0.9, False, None, None, "")
+    assert not reference.all_met([*lines(True, True, True), alone])
+    text = reference.table([*lines(True, True, True, False, None), alone])
+    assert text.endswith("\n\nadbench: 3 of 5 floors met; 3 are enough.")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.data.arrays import statistics
+from orchestrator.data.check import check_finite
 from orchestrator.data.corpora import columns
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.raw import Raw
@@ -31,9 +32,11 @@ def read_labelled_series(dataset: Dataset, paths: Mapping[str, Path]) -> Raw:
     """
     *files, labels = dataset.files
     stretches = _stretches(paths[labels.name])
-    made = [
-        _windows(dataset, *_points(paths[file.name], _of(stretches, file.name, paths[labels.name]))) for file in files
-    ]
+    made = []
+    for file in files:
+        values, anomalous = _points(paths[file.name], _of(stretches, file.name, paths[labels.name]))
+        check_finite(dataset.name, file.name, values)
+        made.append(_windows(dataset, values, anomalous))
     inputs, targets, split = (np.concatenate(parts) for parts in zip(*made, strict=True))
     return Raw(inputs, targets, split=split)
 
@@ -46,7 +49,7 @@ def _windows(
     train = int(points * (1 - dataset.validation - dataset.test) + 0.5)
     cuts = np.array([train, train + int(points * dataset.validation + 0.5)])
     known = values[:train][~anomalous[:train]]
-    if len(known) < length or points - cuts[1] < length:
+    if min(len(known), cuts[1] - cuts[0], points - cuts[1]) < length:
         raise UserError(f"{dataset.name}: a series of {points} points is too short for windows of {length}")
     starts = np.arange(0, points - length + 1, STEP)
     first, last = (np.searchsorted(cuts, edge, side="right") for edge in (starts, starts + length - 1))

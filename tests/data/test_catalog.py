@@ -77,6 +77,12 @@ def test_a_published_set_is_prepared_from_a_real_mirror(tmp_path, name, real_mir
         "tiny_shakespeare": ((128, 70), 70, (7_842, 435, 435)),
         "cmudict": ((28, 34), 44, (116_671, 3_108, 6_273)),
         "fashion_mnist_images": ((1, 28, 28), 784, (55_000, 5_000, 10_000)),
+        "adbench_annthyroid": ((6,), 6, (2_666, 934, 3_600)),
+        "adbench_cardio": ((21,), 21, (662, 253, 916)),
+        "adbench_optdigits": ((64,), 64, (2_026, 582, 2_608)),
+        "adbench_satellite": ((36,), 36, (1_759, 1_458, 3_218)),
+        "adbench_shuttle": ((9,), 9, (18_234, 6_314, 24_549)),
+        "nab": ((64,), 64, (4_397, 1_700, 5_256)),
     }
     if CATALOG[name].reader == "molecules":
         pytest.importorskip("rdkit")
@@ -84,8 +90,10 @@ def test_a_published_set_is_prepared_from_a_real_mirror(tmp_path, name, real_mir
     sizes = tuple(data.card.sizes[split] for split in ("train", "validation", "test"))
     assert (data.card.input_shape, data.card.outputs, sizes) == expected[name]
     versions = {"fsdd": "ebdbb41c", "banking77": "807d922d", "tiny_shakespeare": "3d769c6d", "cmudict": "dbf8583e"}
-    versions |= {"nuclei": "e18bf258", "cora": "75605051"}
+    versions |= {"nuclei": "e18bf258", "cora": "75605051", "nab": "8129ac36"}
     assert data.card.fingerprint.startswith(versions.get(name, ""))
+    if data.card.task == "anomaly_detection":
+        assert data.train.targets.sum() == 0 < min(data.validation.targets.sum(), data.test.targets.sum())
     if name == "etth1":  # the seasonal naive forecast's published error on these very windows
         day = data.test.inputs[:, -24:].repeat(1, 4, 1).flatten(1)
         assert float((day - data.test.targets).square().mean()) == pytest.approx(0.512, abs=0.001)
