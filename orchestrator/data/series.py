@@ -53,7 +53,7 @@ def _windows(
         raise UserError(f"{dataset.name}: a series of {points} points is too short for windows of {length}")
     starts = np.arange(0, points - length + 1, STEP)
     first, last = (np.searchsorted(cuts, edge, side="right") for edge in (starts, starts + length - 1))
-    targets = np.lib.stride_tricks.sliding_window_view(anomalous, length)[starts].any(1)
+    targets = np.lib.stride_tricks.sliding_window_view(anomalous, length)[starts].max(1)
     kept = (first == last) & ~((first == 0) & targets)
     fitted = statistics(dataset.name, known[:, np.newaxis])
     scaled = (values - fitted["mean"][0]) / fitted["scale"][0]
@@ -70,7 +70,7 @@ def _points(path: Path, stretches: Sequence[Sequence[str]]) -> tuple[NDArray[Any
         ends = np.array(stretches, "M8[us]").reshape(-1, 2)
     except ValueError as error:
         raise UserError(f"{path}: a time, a value or a labelled stretch of it is none ({error})") from None
-    return values, ((times >= ends[:, :1]) & (times <= ends[:, 1:])).any(0)
+    return values, np.logical_or.reduce((times >= ends[:, :1]) & (times <= ends[:, 1:]), axis=0)
 
 
 def _stretches(path: Path) -> Mapping[str, Sequence[Sequence[str]]]:

@@ -102,12 +102,11 @@ class Gaussian(nn.Module):
     def __init__(self, width: int, numbers: int, variance: str) -> None:
         super().__init__()
         self.mean = nn.Linear(width, numbers)
-        self.spread = nn.Linear(width, numbers) if variance == "row" else None
-        self.shared_spread = nn.Parameter(torch.zeros(numbers)) if variance == "shared" else None
+        self.spread = nn.Linear(width, numbers) if variance == "row" else nn.Parameter(torch.zeros(numbers))
 
     def forward(self, hidden: Tensor) -> Tensor:
         mean = self.mean(hidden)
-        spread = self.shared_spread.expand_as(mean) if self.spread is None else self.spread(hidden)
+        spread = self.spread(hidden) if isinstance(self.spread, nn.Linear) else self.spread.expand_as(mean)
         # Not the exponential: of rows far out it is no float32.
         return torch.stack([mean, LEAST_VARIANCE + functional.softplus(spread)], 1)
 
