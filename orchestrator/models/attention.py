@@ -8,12 +8,15 @@ Letters: B batch, T queries, S keys, W width, H heads, K = W / H.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from orchestrator.models.diagnostics import ROWS, Notes, attention_entropy
 from orchestrator.models.positions import Rotation
 
 
@@ -37,6 +40,8 @@ class Past:
 
 class Attention(nn.Module):
     """Of a sequence to itself, or to another one that has been `read`."""
+
+    notes: Notes | None = None
 
     def __init__(self, width: int, heads: int, dropout: float, *, causal: bool, rotation: Rotation | None) -> None:
         super().__init__()
@@ -62,6 +67,8 @@ class Attention(nn.Module):
         assert keys is not None and values is not None
         if past is not None:
             keys, values = past.extend(keys, values)
+        elif self.notes:
+            self.notes.add("attention_entropy", self, partial(self._entropy, self.notes, queries, keys, own))
         mask = None if own is None else own[:, None, None, :]
         causal = self.causal and queries.shape[2] > 1
         if causal and first:
@@ -82,6 +89,14 @@ class Attention(nn.Module):
         """Keys and values of another sequence [B, S, W], once for all steps that attend to it."""
         return Past(*self._keys_values(source))
 
+    def _entropy(self, notes: Notes, queries: Tensor, keys: Tensor, own: Tensor | None) -> Tensor:
+        visible = torch.ones(queries.shape[2], keys.shape[2], dtype=torch.bool, device=keys.device)
+        visible = visible.tril()[None, None] if self.causal else visible[None, None]
+        if own is not None:
+            visible = visible & own[:ROWS, None, None, :]
+        asking = None if notes.own is None else notes.own[:ROWS]
+        return attention_entropy(weights(queries[:ROWS], keys[:ROWS], visible), visible, asking)
+
     def _split(self, vectors: Tensor) -> Tensor:
         """[B, T, W] → [B, H, T, K]"""
         return vectors.reshape(*vectors.shape[:2], self.heads, -1).transpose(1, 2)
@@ -89,3 +104,10 @@ class Attention(nn.Module):
     def _keys_values(self, source: Tensor) -> tuple[Tensor, Tensor]:
         keys, values = self.key_value(source).chunk(2, 2)
         return self._split(keys), self._split(values)
+
+
+def weights(queries: Tensor, keys: Tensor, visible: Tensor) -> Tensor:
+    """How much each query looks at each place, which torch's kernel does not tell: [B, H, T, K], [B, H, S, K] and
+    True where it may look [B or 1, 1, T or 1, S] → [B, H, T, S]."""
+    scores = queries @ keys.mT / math.sqrt(queries.shape[3])
+    return scores.masked_fill(~visible, -torch.inf).softmax(3)

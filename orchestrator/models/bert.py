@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from orchestrator.errors import UserError
 from orchestrator.models.attention import Attention
+from orchestrator.models.diagnostics import Notes
 from orchestrator.models.positions import Added
 from orchestrator.tokens import BEGIN, PADDING, Tokens
 
@@ -77,6 +78,8 @@ class Block(nn.Module):
 
 
 class BERT(nn.Module):
+    notes: Notes | None = None
+
     def __init__(self, config: Config, longest: int, vocabulary: int, outputs: int) -> None:
         super().__init__()
         self.vocabulary = vocabulary
@@ -109,6 +112,8 @@ class BERT(nn.Module):
         """[B, T] → [B, 1 + T, W]"""
         text = torch.cat([torch.full_like(tokens[:, :1], BEGIN), tokens], 1)
         own = text != PADDING
+        if self.notes:
+            self.notes.own = own
         steps = self.dropout(self.positions(self.embedding(text)))
         for block in self.blocks:
             steps = block(steps, own)

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
@@ -34,6 +35,7 @@ from torch.nn import functional
 
 from orchestrator.errors import UserError
 from orchestrator.graphs import Graphs
+from orchestrator.models.diagnostics import Notes, smoothness
 
 PAPER = "Kipf, Welling: Semi-supervised classification with graph convolutional networks, ICLR 2017"
 
@@ -99,6 +101,7 @@ def nodes_of(tables: Tensor, shape: Graphs, dropout: nn.Module) -> Nodes:
 class GNN(nn.Module):
     # torch's counter sees no sums over neighbours.
     counted_on_meta: ClassVar[bool] = True
+    notes: Notes | None = None
 
     def __init__(self, config: Config, shape: Graphs, outputs: int, layers: Any) -> None:
         """`layers`: the module torch_geometric.nn."""
@@ -134,6 +137,8 @@ class GNN(nn.Module):
             states = norm(hop(self.dropout(states) if index else states, nodes.links))
             if index < self.rectified:
                 states = functional.relu(states)
+        if self.notes:
+            self.notes.add("smoothness", self, partial(mean_smoothness, states, nodes.graph))
         return nodes._replace(states=states)
 
     def read_out(self, nodes: Nodes) -> Tensor:
@@ -158,6 +163,10 @@ class GNN(nn.Module):
             return outputs
         places: Tensor = self.dense(states)[:1, :, None].expand(graphs, -1, self.shape.nodes)
         return places
+
+
+def mean_smoothness(states: Tensor, graph: Tensor) -> Tensor:
+    return smoothness(states.float(), graph).mean()
 
 
 def one_hop(layers: Any, inputs: int, config: Config) -> nn.Module:

@@ -28,9 +28,10 @@ from torch import Tensor, nn
 
 from orchestrator.errors import UserError
 from orchestrator.models.attention import Attention, Past
+from orchestrator.models.diagnostics import Notes
 from orchestrator.models.positions import Added, Positions, Rotation
 from orchestrator.models.sequences import sequence_lengths
-from orchestrator.tokens import Tokens
+from orchestrator.tokens import PADDING, Tokens
 
 PAPER = "Radford, Wu, Child, Luan, Amodei, Sutskever: Language models are unsupervised multitask learners, 2019"
 
@@ -78,6 +79,8 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
+    notes: Notes | None = None
+
     def __init__(self, config: Config, longest: int, vocabulary: int) -> None:
         super().__init__()
         self.longest = longest
@@ -111,6 +114,8 @@ class GPT(nn.Module):
 
     def _steps(self, tokens: Tensor, past: list[Past] | None = None) -> Tensor:
         """[B, T] → [B, T, W]; with `past`, T more steps after those that it holds."""
+        if self.notes:
+            self.notes.own = tokens != PADDING
         steps = self.dropout(self.positions(self.embedding(tokens), past[0].steps if past else 0))
         for index, block in enumerate(self.blocks):
             steps = block(steps, past[index] if past else None)

@@ -20,12 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from orchestrator.errors import UserError
+from orchestrator.models.diagnostics import ROWS, Notes, attention_entropy
 from orchestrator.models.recurrent import check_dropout, countable, run
 from orchestrator.models.sequences import greedy, sequence_lengths
 from orchestrator.tokens import BEGIN, PADDING, Tokens
@@ -54,6 +56,7 @@ class Config:
 
 
 class Seq2Seq(nn.Module):
+    notes: Notes | None = None
     # torch's counter can't see into the kernels of recurrent layers.
     counted_on_meta: ClassVar[bool] = True
 
@@ -81,7 +84,12 @@ class Seq2Seq(nn.Module):
     def at_every_step(self, inputs: Tensor, before: Tensor) -> Tensor:
         """[B, S], [B, T] → [B, T, O]: logits of what follows each of the tokens `before`."""
         read, state = self._read(inputs)
-        return self._write(self._states(before, state)[0], read, inputs)[0]
+        logits, weights = self._write(self._states(before, state)[0], read, inputs)
+        if self.notes:
+            visible, own = (tokens[:ROWS] != PADDING for tokens in (inputs, before))
+            value = partial(attention_entropy, weights[:ROWS, None], visible[:, None, None], own)
+            self.notes.add("attention_entropy", self, value)
+        return logits
 
     def attention(self, inputs: Tensor, before: Tensor) -> Tensor:
         """[B, S], [B, T] → [B, T, S]: where the decoder looks at each step; each row sums to 1."""

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from orchestrator.errors import UserError
 from orchestrator.models.attention import Attention, Past
+from orchestrator.models.diagnostics import Notes
 from orchestrator.models.positions import Added, Positions, Rotation
 from orchestrator.models.sequences import greedy
 from orchestrator.tokens import BEGIN, PADDING, Tokens
@@ -103,6 +104,8 @@ class Side(nn.Module):
 
 
 class Transformer(nn.Module):
+    notes: Notes | None = None
+
     def __init__(self, config: Config, longest: int, vocabulary: int, outputs: int) -> None:
         super().__init__()
         self.encoder = Side(config, longest, vocabulary, writes=False)
@@ -128,6 +131,8 @@ class Transformer(nn.Module):
     def _read(self, inputs: Tensor) -> tuple[list[Past], Tensor]:
         """[B, S] → for each block of the decoder what it attends to, and where there is no padding [B, S]."""
         own = inputs != PADDING
+        if self.notes:
+            self.notes.own = own
         read = self.encoder.embed(inputs)
         for block in self.encoder.blocks:
             read = block(read, own)
@@ -136,6 +141,8 @@ class Transformer(nn.Module):
 
     def _write(self, tokens: Tensor, sources: list[Past], own: Tensor, pasts: list[Past] | list[None]) -> Tensor:
         """[B, T] → [B, T, O]"""
+        if self.notes:
+            self.notes.own = tokens != PADDING
         steps = self.decoder.embed(tokens, pasts[0].steps if pasts[0] else 0)
         for block, source, past in zip(self.decoder.blocks, sources, pasts, strict=True):
             steps = block(steps, own, source, past)

@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -32,6 +33,7 @@ from torch.nn import functional
 
 from orchestrator.errors import UserError
 from orchestrator.models.activations import ACTIVATIONS, Activation
+from orchestrator.models.diagnostics import Notes, active_units
 
 PAPER = "Kingma, Welling: Auto-encoding variational Bayes, ICLR 2014"
 
@@ -67,6 +69,8 @@ class Config:
 
 
 class VAE(nn.Module):
+    notes: Notes | None = None
+
     def __init__(self, config: Config, input_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.input_shape, self.latents = input_shape, config.latents
@@ -76,6 +80,8 @@ class VAE(nn.Module):
     def encode(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """[B, channels, height, width] or [B, P] → mean and logarithm of the variance of q(z | x), each [B, L]."""
         mean, log_variance = self.encoder(inputs).chunk(2, dim=1)
+        if self.notes:
+            self.notes.add("active_units", self, partial(active_units, mean))
         return mean, log_variance
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -21,12 +21,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from orchestrator.errors import UserError
+from orchestrator.models.attention import weights
+from orchestrator.models.diagnostics import ROWS, Notes, attention_entropy
 
 PAPER = "Dosovitskiy, Beyer, Kolesnikov, Weissenborn, Zhai, and others: An image is worth 16×16 words, ICLR 2021"
 
@@ -67,8 +70,16 @@ def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     return scores.softmax(-1) @ values
 
 
+def entropy(queries: Tensor, keys: Tensor) -> Tensor:
+    """How widely they look, a diagnostic: every token may look at all."""
+    visible = torch.ones(1, 1, 1, keys.shape[2], dtype=torch.bool, device=keys.device)
+    return attention_entropy(weights(queries, keys, visible), visible)
+
+
 class Layer(nn.Module):
     """[B, T, D] → [B, T, D]."""
+
+    notes: Notes | None = None
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -85,6 +96,8 @@ class Layer(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         projected = self.queries_keys_values(self.attention_norm(tokens))
         queries, keys, values = projected.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        if self.notes:
+            self.notes.add("attention_entropy", self, partial(entropy, queries[:ROWS], keys[:ROWS]))
         tokens = tokens + self.attended(attention(queries, keys, values).transpose(1, 2).flatten(2))
         summed: Tensor = tokens + self.mlp(tokens)
         return summed

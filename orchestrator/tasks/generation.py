@@ -24,9 +24,6 @@ from orchestrator.tasks import judged
 from orchestrator.tasks.predict import evaluating
 from orchestrator.tasks.task import Direction, Split
 
-# A latent is in use if its posterior mean varies by more over the rows: Burda et al., ICLR 2016, section 5.2.
-ACTIVE = 0.01
-
 
 @dataclass(frozen=True)
 class Generation:
@@ -44,7 +41,6 @@ class Generation:
         "loss": "min",
         "reconstruction": "min",
         "kl": "min",
-        "active_units": "max",
         **judged.METRICS,
     }
     players: ClassVar[tuple[str, ...]] = ("",)
@@ -54,23 +50,20 @@ class Generation:
             raise UserError(f"beta must be at least 0, found {self.beta}")
 
     def step(self, model: Any, inputs: Tensor, targets: Tensor) -> Iterator[tuple[str, Tensor]]:
-        reconstruction, kl, _ = terms(model, inputs)
+        reconstruction, kl = terms(model, inputs)
         yield "", (reconstruction + self.beta * kl).mean()
 
     def evaluate(self, model: Any, split: Split, batch_size: int) -> dict[str, float]:
-        """In nats an image, with one z for each: loss, the negative ELBO; reconstruction, -log p(x | z); kl.
-
-        active_units: share of latents whose posterior mean has a variance over the rows above 0.01; far below 1, the
-        posterior has collapsed to the prior. frechet, coverage: see `judged.py`.
+        """In nats an image, with one z for each: loss, the negative ELBO; reconstruction, -log p(x | z); kl. frechet,
+        coverage: see `judged.py`.
         """
         parts = []
         with evaluating(model):
             for inputs in torch.split(split.inputs, batch_size):
                 parts.append(terms(model, inputs))
-        reconstruction, kl, means = (torch.cat(part).double() for part in zip(*parts, strict=True))
-        active = (means.var(0, correction=0) > ACTIVE).double().mean()
-        values = torch.stack([reconstruction.mean(), kl.mean(), active]).tolist()
-        found = {"loss": values[0] + values[1], "reconstruction": values[0], "kl": values[1], "active_units": values[2]}
+        reconstruction, kl = (torch.cat(part).double() for part in zip(*parts, strict=True))
+        values = torch.stack([reconstruction.mean(), kl.mean()]).tolist()
+        found = {"loss": values[0] + values[1], "reconstruction": values[0], "kl": values[1]}
         return found | judged.measure(model, split, batch_size)
 
     def example(self, rows: int, input_shape: tuple[int, ...], outputs: int) -> tuple[Tensor, Tensor]:
@@ -79,13 +72,13 @@ class Generation:
         return image.repeat(rows, *(1 for _ in input_shape)), torch.zeros(rows, 0)
 
 
-def terms(model: Any, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """-log p(x | z) [n] for a z drawn from q(z | x), the KL [n], and q's mean [n, latents]; nats, as float32."""
+def terms(model: Any, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """-log p(x | z) [n] for a z drawn from q(z | x), and the KL [n]; nats, as float32."""
     mean, log_variance = (part.float() for part in model.encode(inputs))
     latents = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
     logits = model.decode(latents).float()
     losses = functional.binary_cross_entropy_with_logits(logits, inputs.flatten(1), reduction="none")
-    return losses.sum(1), divergence(mean, log_variance), mean
+    return losses.sum(1), divergence(mean, log_variance)
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from orchestrator.errors import UserError
@@ -25,47 +25,39 @@ UNTOLD = -1
 @dataclass(frozen=True)
 class NodeClassification:
     """inputs [n, nodes, codes + neighbours], see `graphs.py`; targets [n, nodes] int64 of classes, -1 where a node's is
-    not told. The model's `states(inputs)` gives `states` [m, width] of all nodes there are and the `graph` [m] of each,
-    its `read_out` of those logits [n, classes, nodes], and the model itself both in one.
+    not told; the model gives logits [n, classes, nodes].
 
     label_smoothing: share of the target spread evenly over all classes (Szegedy et al., CVPR 2016, section 7).
     """
 
     label_smoothing: float = 0.0
 
-    metrics: ClassVar[Mapping[str, Direction]] = {"loss": "min", "accuracy": "max", "smoothness": "min"}
+    metrics: ClassVar[Mapping[str, Direction]] = {"loss": "min", "accuracy": "max"}
     players: ClassVar[tuple[str, ...]] = ("",)
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"label_smoothing must be at least 0 and below 1, found {self.label_smoothing}")
 
-    def step(self, model: Any, inputs: Tensor, targets: Tensor) -> Iterator[tuple[str, Tensor]]:
+    def step(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Iterator[tuple[str, Tensor]]:
         logits = model(inputs)
         smoothing = self.label_smoothing
         yield "", functional.cross_entropy(logits, targets, ignore_index=UNTOLD, label_smoothing=smoothing)
 
-    def evaluate(self, model: Any, split: Split, batch_size: int) -> dict[str, float]:
-        """loss: mean cross-entropy in nats of the nodes that are told; accuracy: share of them told right.
-
-        smoothness: how alike the nodes of a graph are in what the last layer sees, see `smoothness`; near 1 they can't
-        be told apart, whatever their classes.
-        """
-        totals, alike = torch.zeros(3, dtype=torch.float64), []
+    def evaluate(self, model: nn.Module, split: Split, batch_size: int) -> dict[str, float]:
+        """loss: mean cross-entropy in nats of the nodes that are told; accuracy: share of them told right."""
+        totals = torch.zeros(3, dtype=torch.float64)
         with evaluating(model):
             for inputs, targets in zip(
                 torch.split(split.inputs, batch_size), torch.split(split.targets, batch_size), strict=True
             ):
-                nodes = model.states(inputs)
-                logits = model.read_out(nodes).float()
+                logits = model(inputs).float()
                 loss = functional.cross_entropy(logits, targets, ignore_index=UNTOLD, reduction="sum")
                 told = targets != UNTOLD
                 right = (logits.argmax(1) == targets)[told].sum()
                 totals += torch.stack([loss.double(), right, told.sum()]).cpu()
-                alike.append(smoothness(nodes.states.float(), nodes.graph))
         loss_sum, right_sum, count = totals.tolist()
-        mean = torch.cat(alike).double().mean().item()
-        return {"loss": loss_sum / count, "accuracy": right_sum / count, "smoothness": mean}
+        return {"loss": loss_sum / count, "accuracy": right_sum / count}
 
     def example(self, rows: int, input_shape: tuple[int, ...], outputs: int) -> tuple[Tensor, Tensor]:
         """Graphs whose nodes are all of one class, as in citations most neighbours are; half of them are told."""
@@ -73,20 +65,3 @@ class NodeClassification:
         targets = torch.randint(outputs, (rows, 1)).repeat(1, inputs.shape[1])
         targets[:, ::2] = UNTOLD
         return inputs, targets
-
-
-def smoothness(states: Tensor, graph: Tensor) -> Tensor:
-    """Mean cosine similarity over the pairs of different nodes of each graph that has any: [m, width], [m] → [graphs].
-
-    1 minus the mean average distance of Chen et al., "Measuring and relieving the over-smoothing problem for graph
-    neural networks from the topological view", AAAI 2020, over all pairs. A node without features is like no other.
-    """
-    directions = functional.normalize(states, dim=1)
-    counts = graph.bincount()
-    sums = directions.new_zeros(len(counts), states.shape[1]).index_add(0, graph, directions)
-    same = directions.new_zeros(len(counts)).index_add(0, graph, directions.square().sum(1))
-    pairs = counts * (counts - 1)
-    some = pairs > 0
-    # The square of a sum is the sum over all pairs, those of a node with itself among them.
-    similarity: Tensor = ((sums.square().sum(1) - same)[some] / pairs[some]).clamp(-1, 1)
-    return similarity

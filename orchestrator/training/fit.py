@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from orchestrator.documents import nearest
 from orchestrator.errors import UserError
+from orchestrator.models.diagnostics import listening
 from orchestrator.records import better
 from orchestrator.tasks import Direction, Split
 from orchestrator.training import checkpoint as checkpoints
@@ -174,9 +175,10 @@ def fit(
     """Train, and yield one row an epoch.
 
     A row: epoch (from 1), train_loss (mean of the training objective without L1, over the epoch as the weights
-    changed), validation_<metric> for each metric of the task, learning_rate (at the epoch's last step), seconds (of
-    training and validation), samples_per_second (of training alone), flops and samples (since the first epoch), and
-    gradient_norm (before clipping; the mean over steps: all of them with clipping, else one in 32).
+    changed), validation_<metric> for each metric of the task, validation_<diagnostic> for what the network notes of
+    itself (`models/diagnostics.py`; a job's metric can't be one of them), learning_rate (at the epoch's last step),
+    seconds (of training and validation), samples_per_second (of training alone), flops and samples (since the first
+    epoch), and gradient_norm (before clipping; the mean over steps: all of them with clipping, else one in 32).
 
     With `checkpoint`, the state is written there when `checkpoint_seconds` have passed since the last time, and
     always at `checkpoint_epochs`, in both cases before the epoch's row is yielded. If the file is there at the start,
@@ -329,7 +331,8 @@ def _train(training: _Training, split: Split, epoch: int) -> float:
 
 
 def _evaluate(training: _Training, split: Split) -> dict[str, float]:
-    """The task's metrics, with the same random numbers at every call, should the task draw any."""
+    """The task's metrics and the network's diagnostics, with the same random numbers at every call, should the task
+    draw any."""
     device, dtype = training.updates.device, training.updates.dtype
     # What trained a batch in pieces has the memory of a piece here too.
     rows = max(1, _EVALUATION_ROWS // training.job.micro_batches)
@@ -338,7 +341,9 @@ def _evaluate(training: _Training, split: Split) -> dict[str, float]:
         torch.autocast(device.type, dtype, enabled=dtype is not None),
     ):
         torch.manual_seed(_seed(training.job.seed, "evaluation"))
-        return training.updates.settings.task.evaluate(training.updates.model, split, rows)
+        with listening(training.updates.model) as notes:
+            measured = training.updates.settings.task.evaluate(training.updates.model, split, rows)
+        return notes.means() | measured
 
 
 def _gpus(device: torch.device) -> list[torch.device]:

@@ -17,8 +17,8 @@ from orchestrator.data.load import Data, Split
 from orchestrator.errors import UserError
 from orchestrator.graphs import Graphs
 from orchestrator.models import gnn
+from orchestrator.models.diagnostics import smoothness
 from orchestrator.tasks.examples import random_graphs
-from orchestrator.tasks.node_classification import smoothness
 from orchestrator.training.fit import Job, fit
 from orchestrator.training.parameters import describe
 

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, log_loss
 from torch import Tensor, nn
-from torch.nn import functional
 
 from orchestrator.errors import UserError
-from orchestrator.tasks.node_classification import NodeClassification, smoothness
+from orchestrator.tasks.node_classification import NodeClassification
 
 
 @dataclass
@@ -19,21 +17,8 @@ class Rows:
     targets: Tensor
 
 
-class Found(NamedTuple):
-    states: Tensor
-    graph: Tensor
-    logits: Tensor
-
-
 class Echo(nn.Module):
-    """The inputs [n, nodes, classes] are the logits, and the states of the last layer."""
-
-    def states(self, inputs: Tensor) -> Found:
-        graph = torch.arange(len(inputs)).repeat_interleave(inputs.shape[1])
-        return Found(inputs.flatten(0, 1), graph, inputs.mT)
-
-    def read_out(self, found: Found) -> Tensor:
-        return found.logits
+    """The inputs [n, nodes, classes] are the logits."""
 
     def forward(self, inputs: Tensor) -> Tensor:
         return inputs.mT
@@ -65,25 +50,6 @@ def test_no_gradient_comes_from_nodes_that_are_not_told() -> None:
     (gradient,) = torch.autograd.grad(loss, inputs)
     moved = gradient.abs().sum(2) > 0
     assert torch.equal(moved, data.targets >= 0)
-
-
-@pytest.mark.parametrize("batch_size", [100, 2])
-def test_smoothness_is_the_mean_similarity_of_all_pairs(batch_size: int) -> None:
-    data = rows()
-    expected = []
-    for states in data.inputs:
-        pairs = functional.cosine_similarity(states[:, None], states[None], dim=2)
-        expected.append((pairs.sum() - len(states)) / (len(states) * (len(states) - 1)))
-    measured = NodeClassification().evaluate(Echo(), data, batch_size)
-    assert measured["smoothness"] == pytest.approx(torch.stack(expected).mean().item(), rel=1e-4)
-
-
-def test_smoothness_by_hand() -> None:
-    same, across = torch.tensor([[1.0, 2.0], [2.0, 4.0]]), torch.tensor([[1.0, 0.0], [0.0, 3.0]])
-    lonely, empty = torch.tensor([[1.0, 1.0]]), torch.tensor([[0.0, 0.0], [1.0, 0.0]])
-    graph = torch.tensor([0, 0, 1, 1, 2, 3, 3])
-    # The third graph has no pair; a node without features is like no other.
-    assert smoothness(torch.cat([same, across, lonely, empty]), graph).tolist() == pytest.approx([1.0, 0.0, 0.0])
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 1.0])
