@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from examples import example
 from torch import Tensor
 from torch.nn import functional
 
-from orchestrator.data.card import Card
-from orchestrator.data.load import Data, Split
 from orchestrator.errors import UserError
 from orchestrator.models import FAMILIES, bert, gpt, seq2seq, transformer, vae, vit
 from orchestrator.models.attention import Attention, Past, weights
@@ -234,13 +233,6 @@ def test_a_latent_that_no_image_moves_is_not_active() -> None:
 
 
 # ---- in a training ---------------------------------------------------------------------------------------------
-
-
-def example(family: str, task: str) -> Data:
-    torch.manual_seed(0)
-    shape, outputs = FAMILIES[family].tasks[task], 64 if "generation" in task else 10
-    parts = [Split(*TASKS[task]().example(24, shape, outputs), lambda images: images.flatten(1)) for _ in range(3)]  # type: ignore[arg-type]
-    return Data(Card("example", task, shape, outputs, (), {}, "", {}, "", {}), *parts)
 
 
 @pytest.mark.parametrize("family", [family for family in REPORTED if FAMILIES[family].installed()])
