@@ -124,6 +124,26 @@ def test_with_all_steps_ddpm_is_the_papers_posterior() -> None:
         assert torch.allclose(found, expected, atol=1e-4), step
 
 
+@pytest.mark.parametrize("noise_schedule", SCHEDULES)
+@pytest.mark.parametrize(("step", "following"), [(900, 850), (500, 100), (40, 39), (0, None)])
+def test_a_ddim_step_is_the_papers_with_zero_noise(noise_schedule: Any, step: int, following: int | None) -> None:
+    # Equation 12 with σ = 0: the image that the noise tells, with the same noise of the following step. A noisy image
+    # made of both comes out as the image with less of the very same noise, whatever random numbers are next.
+    class Knows(diffusion.Diffusion):
+        def noise(self, noisy: Tensor, steps: Tensor) -> Tensor:
+            return true
+
+    torch.manual_seed(0)
+    image, true = 2 * torch.rand(5, 1, 8, 8) - 1, torch.randn(5, 1, 8, 8)
+    left = remaining(noise_schedule)
+    now, after = left[step].item(), 1.0 if following is None else left[following].item()
+    model = Knows(diffusion.Config(8, noise_schedule, "ddim"), (1, 8, 8))
+    noisy = math.sqrt(now) * image + math.sqrt(1 - now) * true
+    found, again = model.denoise(noisy, step, following), model.denoise(noisy, step, following)
+    assert torch.equal(found, again)
+    assert torch.allclose(found, math.sqrt(after) * image + math.sqrt(1 - after) * true, atol=5e-4)
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_only_ddpm_draws_noise_on_the_way_and_both_follow_the_seed(sampler: Any) -> None:
     model = build(sampler=sampler, sampling_steps=5)
