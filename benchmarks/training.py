@@ -2,6 +2,7 @@
 installed.
 
     python benchmarks/training.py [--epochs 20] [--rows 4096] [--case NAME]...
+    python benchmarks/training.py --families [--family NAME]...
 
 All train the same network on the same tensors with the same batch size, optimizer and cosine schedule. They
 take turns epoch by epoch, so that what else the machine does falls on all alike; a ratio is that of two
@@ -9,6 +10,11 @@ neighbouring epochs. The hand-written loop does the least that trains: no loss i
 nothing is validated. It is run with the optimizer as torch gives it by default, and with the fused one that
 `fit` uses. There is one thread, and nothing is waited for, so it is CPU seconds that are counted: waiting
 for other processes is not.
+
+With --families: every family at size s on random data of the shape of a data set that it is for, as `fit` trains it
+(Adam, which is fused), without validation. Samples per CPU second and CPU milliseconds a step over five passes; and
+the share of the time that is not spent in torch's kernels (the operators `aten::…` themselves, as torch's profiler has
+them) but in Python, in torch's bookkeeping for gradients and in the loop: median of five passes. Two minutes of CPU.
 """
 
 from __future__ import annotations
@@ -16,6 +22,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import logging
+import os
 import statistics
 import time
 import warnings
@@ -27,8 +34,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from orchestrator.graphs import Graphs
+from orchestrator.models import FAMILIES
+from orchestrator.tasks import TASKS
+from orchestrator.tokens import Tokens
+from orchestrator.training import fit as training
 from orchestrator.training.fit import Job, fit
 from orchestrator.training.parameters import split_config
+from orchestrator.windows import Windows
 
 
 @dataclass(frozen=True)
@@ -196,14 +209,115 @@ def spread(values: list[float], form: str) -> str:
     return "/".join(format(value, form) for value in (min(values), statistics.median(values), max(values)))
 
 
+@dataclass(frozen=True)
+class Use:
+    """What a family is for: the shape of a data set, what it learns there, and the rows of a step."""
+
+    data: str
+    task: str
+    input_shape: tuple[int, ...]
+    outputs: int
+    batch_size: int = 64
+
+
+TABLE = Use("magic_gamma", "classification", (10,), 2)
+IMAGES = Use("fashion_mnist", "classification", (1, 28, 28), 10)
+SPEECH = Use("fsdd", "classification", (64, 32), 10)
+WORDS = Use("cmudict", "transduction", Tokens(28, 34), 44)
+USES = {
+    **dict.fromkeys(("perceptron", "mlp"), TABLE),
+    **dict.fromkeys(("lenet", "alexnet", "vgg", "resnet", "inception", "efficientnet", "vit"), IMAGES),
+    "unet": Use("nuclei", "segmentation", (3, 128, 128), 2, 8),
+    # As many atoms as a molecule of esol has on average, in a ring.
+    "gnn": Use("esol", "regression", Graphs(18, 7, 6, 73, 18, 36), 1),
+    "rnn": SPEECH,
+    "lstm": SPEECH,
+    "gru": Use("etth1", "regression", Windows(96, 7), 672),
+    "gpt": Use("tiny_shakespeare", "language_modelling", Tokens(128, 70), 70, 32),
+    **dict.fromkeys(("seq2seq", "transformer"), WORDS),
+    "bert": Use("banking77", "classification", Tokens(64, 1453), 77),
+    "vae": Use("fashion_mnist", "generation", (1, 28, 28), 784),
+    "gan": Use("fashion_mnist", "adversarial_generation", (1, 28, 28), 784),
+    "diffusion": Use("fashion_mnist", "denoising", (1, 28, 28), 784),
+}
+REPEATS, SECONDS = 5, 0.3  # passes, and about how long each takes
+
+
+class Steps:
+    """A family's training, by `fit`'s own epochs of as many steps as asked for, without validation."""
+
+    def __init__(self, family: str) -> None:
+        self.use, self.epoch = USES[family], 0
+        self.card = Card(self.use.task, self.use.input_shape, self.use.outputs)
+        few = self.rows(2)
+        config = {"batch_size": self.use.batch_size, "optimizer": "adam"}
+        job = Job(family, "s", config, seed=0, max_epochs=1000, metric="train_loss")
+        self.training = training._start(job, Data(self.card, few, few, few), torch.device("cpu"))
+
+    def rows(self, count: int) -> Rows:
+        return Rows(*TASKS[self.use.task]().example(count, self.use.input_shape, self.use.outputs))
+
+    def run(self, rows: Rows) -> tuple[float, float]:
+        """CPU and wall seconds of one pass over the rows."""
+        self.epoch += 1
+        wall, cpu = time.perf_counter(), time.process_time()
+        training._train(self.training, rows, self.epoch)
+        return time.process_time() - cpu, time.perf_counter() - wall
+
+    def outside_kernels(self, rows: Rows) -> tuple[float, float]:
+        """Share of the time that is not spent in torch's operators: at least, and at most.
+
+        The profiler costs something for each operator. Against a pass without it, that counts as the operators' where
+        one calls another; against the profiled pass, it counts as what is outside of them.
+        """
+        alone = self.run(rows)[0]
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            cpu, wall = self.run(rows)
+        own = sum(event.self_cpu_time_total for event in profile.key_averages() if event.key.startswith("aten::"))
+        share = own * 1e-6 / wall
+        return 1 - share * cpu / alone, 1 - share
+
+
+def measure_family(family: str) -> str:
+    """One line of the table."""
+    steps, size = Steps(family), USES[family].batch_size
+    warm = steps.rows(5 * size)
+    steps.run(warm)
+    count = min(200, max(5, round(SECONDS / (steps.run(warm)[0] / 5))))
+    rows = steps.rows(count * size)
+    seconds = [steps.run(rows)[0] / count for _ in range(REPEATS)]
+    few = steps.rows(min(20, count) * size)
+    shares = zip(*(steps.outside_kernels(few) for _ in range(REPEATS)), strict=True)
+    least, most = sorted(max(0, 100 * statistics.median(share)) for share in shares)
+    shape = "×".join(map(str, USES[family].input_shape[:3]))
+    speed, step = spread([size / each for each in seconds], ",.0f"), statistics.median(seconds) * 1e3
+    return f"{family:13} {USES[family].data:17} {shape:9} {size:5} {speed:>23} {step:9.2f} {least:7.0f} to {most:.0f}"
+
+
+def compare_families(names: list[str]) -> None:
+    print("size s; min/median/max over repeats; CPU seconds of one thread")
+    print(f"{'family':13} {'shape of':17} {'':9} {'batch':>5} {'samples/s':>23} {'ms a step':>9} {'% not kernels':>13}")
+    for name in names:
+        if not FAMILIES[name].installed():
+            print(f"{name:13} needs the extra {FAMILIES[name].extra!r}")
+            continue
+        print(measure_family(name), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--rows", type=int, default=4096)
     parser.add_argument("--case", action="append", choices=list(CASES))
+    parser.add_argument("--families", action="store_true", help="the speed of every family")
+    parser.add_argument("--family", action="append", choices=list(USES), help="of this one (again: and of that)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own notices
+    if arguments.families or arguments.family:
+        compare_families(arguments.family or list(USES))
+        return
     try:
         import lightning  # noqa: F401
 

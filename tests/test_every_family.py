@@ -18,6 +18,11 @@ from orchestrator.tracking.verify import verify
 
 ROOT = Path(__file__).parents[1]
 PIPELINE, REPORT = ROOT / "pipelines" / "all.yaml", ROOT / "reports" / "all.yaml"
+# What some families report beside the task's metrics; which of a GAN is one of them.
+DIAGNOSTICS = {
+    **dict.fromkeys(("gpt", "bert", "vit", "transformer", "seq2seq"), "attention_entropy"),
+    **{"gnn": "smoothness", "vae": "active_units", "gan": "coverage"},
+}
 SWEEPS = {sweep.name: sweep for sweep, _ in spec.load(PIPELINE)}
 
 
@@ -47,6 +52,9 @@ def test_every_family_is_tuned_tracked_and_reported(tmp_path: Path, monkeypatch:
         tested = {found.cells[told.trial.cell].family: told.test[found.test_metric] for told in finals}
         assert set(tested) == set(sweep.families)
         assert all(math.isfinite(value) for value in tested.values()), tested
+        for told in finals:
+            if noted := DIAGNOSTICS.get(found.cells[told.trial.cell].family):
+                assert all(-1 <= row[f"validation_{noted}"] <= 1 for row in told.reports), noted
         searched = [told for told in found.trials.values() if told.trial.kind == records.SEARCH]
         assert len(searched) == sweep.trials * len(sweep.families)
         assert {told.status for told in searched} <= {records.COMPLETE, records.DIVERGED}

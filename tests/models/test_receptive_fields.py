@@ -52,7 +52,7 @@ def columns_seen(maps: nn.Module) -> int:
     middle = last[0, :, last.shape[2] // 2, last.shape[3] // 2].sum()
     (gradient,) = torch.autograd.grad(middle, image)
     seen = gradient.abs().sum((0, 1, 2)).nonzero().flatten()
-    assert len(seen) == seen[-1] - seen[0] + 1 and 0 < seen[0] and seen[-1] < 1023, "no gap, and all within the image"
+    assert len(seen) == seen[-1] - seen[0] + 1 and seen[0] > 0 and seen[-1] < 1023, "no gap, and all within the image"
     return len(seen)
 
 
