@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Protocol
 
 from orchestrator.engine import Engine
+from orchestrator.errors import UserError
 from orchestrator.ray.quiet import ENVIRONMENT, alone, silence
 from orchestrator.records import Slots
 
@@ -83,7 +84,7 @@ class Cluster:
         """Until Ray is there.
 
         Raises:
-            Exception: whatever kept Ray from starting.
+            UserError: what kept Ray from starting.
         """
         self._started.result()
 
@@ -103,16 +104,21 @@ def _start(slots: Slots) -> None:
 
     silence()
     alone()
-    ray.init(
-        address="local",  # not a cluster that happens to be there
-        num_cpus=max(1, math.ceil(slots.count * slots.cpus - 1e-9)),
-        # None has Ray look for itself; 0 is none, whatever the machine has.
-        num_gpus=None if slots.gpus else 0,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.CRITICAL,  # it warns that it is not in the main thread, where SIGTERM is ours
-        object_store_memory=100 * 1024**2,
-    )
+    try:
+        ray.init(
+            address="local",  # not a cluster that happens to be there
+            num_cpus=max(1, math.ceil(slots.count * slots.cpus - 1e-9)),
+            # None has Ray look for itself; 0 is none, whatever the machine has.
+            num_gpus=None if slots.gpus else 0,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,  # it warns that it is not in the main thread, where SIGTERM is ours
+            object_store_memory=100 * 1024**2,
+        )
+    except Exception as error:
+        reason = str(error).partition("\n")[0].strip() or type(error).__name__
+        again = "nothing is lost, the same command tries again, on a machine that is less busy or has more memory"
+        raise UserError(f"Ray did not start here ({reason}); {again}") from error
 
 
 def run(engine: Engine, cluster: Runner, context: dict[str, Any]) -> None:
