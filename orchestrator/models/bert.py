@@ -6,7 +6,7 @@ Devlin, Chang, Lee, Toutanova, "BERT: pre-training of deep bidirectional transfo
     x = embedding of the token + of its position, with a token [CLS] (<begin>) put before the text
     x = x + attention(norm(x))                to all of the text, in each of `depth` blocks
     x = x + dense(norm(x))                    W → 4 W → W with GELU between
-    logits = output(tanh(dense(norm(x))))     of [CLS] for a class; of every token to tell what is hidden there
+    logits = output(tanh(dense(norm(x))))     of [CLS] for a class; of the tokens where something is hidden, to tell it
 
 With a width of 768, 12 blocks of 12 heads it is BERT-base. Departures: the norm stands before each part and once at
 the end, not after the embeddings and each sum, which needs the paper's long warmup (Xiong et al., "On layer
@@ -100,16 +100,19 @@ class BERT(nn.Module):
         """[B, T] → [B, O]: logits of the text as a whole."""
         return self._head(self._steps(tokens)[:, 0])
 
-    def at_every_step(self, tokens: Tensor) -> Tensor:
-        """[B, T] → [B, T, O]: logits of what stands at each place."""
-        return self._head(self._steps(tokens)[:, 1:])
+    def at_places(self, tokens: Tensor, places: Tensor) -> Tensor:
+        """[B, T], [B, P] → [B, P, O]: logits of what stands at these places, counted from 0; padding can't be asked."""
+        steps = self._steps(tokens)
+        return self._head(steps.gather(1, 1 + places[:, :, None].expand(-1, -1, steps.shape[2])))
 
     def _head(self, steps: Tensor) -> Tensor:
         logits: Tensor = self.output(self.dropout(self.dense(steps).tanh()))
         return logits
 
     def _steps(self, tokens: Tensor) -> Tensor:
-        """[B, T] → [B, 1 + T, W]"""
+        """[B, T] → [B, 1 + T, W]; without the steps that are padding in every row, on the CPU."""
+        if tokens.device.type == "cpu":  # a GPU would have to be waited for, to look
+            tokens = tokens[:, : int((tokens != PADDING).any(0).sum())]
         text = torch.cat([torch.full_like(tokens[:, :1], BEGIN), tokens], 1)
         own = text != PADDING
         if self.notes:

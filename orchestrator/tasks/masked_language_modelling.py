@@ -29,8 +29,8 @@ _HIDDEN, _REPLACED = 0.8, 0.1
 class MaskedLanguageModelling:
     """inputs [n, time] int64; targets are not used, whatever they are.
 
-    The model's `at_every_step(inputs)` gives logits [n, time, vocabulary] for what stands at each place; its
-    `vocabulary` is the number of tokens.
+    The model's `at_places(inputs, places)` gives logits [n, p, vocabulary] for what stands at the places [n, p] of the
+    rows, which are never padding; its `vocabulary` is the number of tokens.
 
     masked: share of a row's tokens that are to be told, at least one.
     """
@@ -46,8 +46,9 @@ class MaskedLanguageModelling:
 
     def step(self, model: Any, inputs: Tensor, targets: Tensor) -> Iterator[tuple[str, Tensor]]:
         chosen = choose(inputs, self.masked)
-        logits = model.at_every_step(corrupt(inputs, chosen, model.vocabulary))
-        yield "", functional.cross_entropy(logits.flatten(0, 1), _told(inputs, chosen), ignore_index=PADDING)
+        places, true = told(inputs, chosen, self.masked)
+        logits = model.at_places(corrupt(inputs, chosen, model.vocabulary), places)
+        yield "", functional.cross_entropy(logits.flatten(0, 1), true.flatten(), ignore_index=PADDING)
 
     def evaluate(self, model: Any, split: Split, batch_size: int) -> dict[str, float]:
         """loss: mean cross-entropy in nats a hidden token; perplexity: its exponential; accuracy: those told right."""
@@ -55,10 +56,11 @@ class MaskedLanguageModelling:
         with evaluating(model):
             for inputs in torch.split(split.inputs, min(batch_size, 256)):
                 chosen = choose(inputs, self.masked)
-                logits = model.at_every_step(corrupt(inputs, chosen, model.vocabulary)).float()
-                true = _told(inputs, chosen)
-                loss = functional.cross_entropy(logits.flatten(0, 1), true, ignore_index=PADDING, reduction="sum")
-                right = (logits.argmax(2) == inputs)[chosen].sum()
+                places, true = told(inputs, chosen, self.masked)
+                logits = model.at_places(corrupt(inputs, chosen, model.vocabulary), places).float().flatten(0, 1)
+                true = true.flatten()
+                loss = functional.cross_entropy(logits, true, ignore_index=PADDING, reduction="sum")
+                right = ((logits.argmax(1) == true) & (true != PADDING)).sum()
                 totals += torch.stack([loss.double(), right, chosen.sum()]).cpu()
         loss_sum, right_sum, count = totals.tolist()
         mean = loss_sum / count
@@ -87,5 +89,13 @@ def corrupt(inputs: Tensor, chosen: Tensor, vocabulary: int) -> Tensor:
     return torch.where(chosen & (chance >= _HIDDEN) & (chance < _HIDDEN + _REPLACED), anything, given)
 
 
-def _told(inputs: Tensor, chosen: Tensor) -> Tensor:
-    return torch.where(chosen, inputs, PADDING).flatten()
+def told(inputs: Tensor, chosen: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Where the chosen tokens are, and what they are: [n, p], of the p that a full row has.
+
+    Of a shorter row the rest is place 0 and <padding>. So logits are needed at p places and not at all of them, and
+    shapes don't depend on what the rows hold.
+    """
+    most = math.ceil(inputs.shape[1] * share)
+    places = chosen.int().sort(dim=1, descending=True, stable=True).indices[:, :most]
+    own = chosen.gather(1, places)
+    return places.where(own, 0), inputs.gather(1, places).where(own, PADDING)

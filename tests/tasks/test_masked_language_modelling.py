@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from orchestrator.data.load import Split
 from orchestrator.errors import UserError
-from orchestrator.tasks.masked_language_modelling import MaskedLanguageModelling, choose, corrupt
+from orchestrator.tasks.masked_language_modelling import MaskedLanguageModelling, choose, corrupt, told
 from orchestrator.tokens import MASK, Tokens
 
 
@@ -26,9 +26,9 @@ class Reader(nn.Module):
 
     vocabulary = 25
 
-    def at_every_step(self, inputs: Tensor) -> Tensor:
+    def at_places(self, inputs: Tensor, places: Tensor) -> Tensor:
         self.given = inputs
-        return 3.0 * functional.one_hot(inputs, 25).float()
+        return 3.0 * functional.one_hot(inputs.gather(1, places), 25).float()
 
 
 def test_of_each_row_the_same_share_is_chosen_and_never_padding() -> None:
@@ -51,6 +51,21 @@ def test_most_of_the_chosen_are_hidden_some_replaced_some_left() -> None:
     assert hidden == pytest.approx(0.8, abs=0.04) and left == pytest.approx(0.1 + 0.1 / 20, abs=0.03)
     others = given[chosen & (given != MASK) & (given != inputs)]
     assert others.min() >= 5 and others.max() < 25 and len(others.unique()) > 10
+
+
+@pytest.mark.parametrize("share", [0.1, 0.15, 0.3, 0.99])
+def test_each_chosen_token_is_told_once_and_padding_is_not_asked_for(share: float) -> None:
+    inputs = text()
+    chosen = choose(inputs, share)
+    places, true = told(inputs, chosen, share)
+    assert places.shape == true.shape == (400, math.ceil(40 * share))
+    again = torch.zeros_like(chosen)
+    for row, place in (true != 0).nonzero().tolist():
+        at = places[row, place]
+        assert true[row, place] == inputs[row, at] and not again[row, at]
+        again[row, at] = True
+    assert torch.equal(again, chosen)
+    assert (inputs.gather(1, places) != 0).all()
 
 
 def test_the_loss_is_over_the_chosen_alone() -> None:
