@@ -114,11 +114,10 @@ def sweep(pipeline: Path, dry_run: bool, **options: Any) -> None:
     for number, planned in enumerate(every, 1):
         if len(every) > 1:
             _say(f"Sweep {number} of {len(every)}: {planned.spec.name}")
-        show = partial(_print_plan, planned, chosen.workers, chosen.address)
         if dry_run:
-            show()
+            _print_plan(planned, chosen.workers, chosen.address)
             continue
-        state = sweeps.run(planned, chosen, out, show)
+        state = sweeps.run(planned, chosen, out, partial(_print_plan, workers=chosen.workers, address=chosen.address))
         _end(chosen.runs / planned.spec.name, state, f"orchestrate {again}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from orchestrator.documents import Document, describe, nearest
 from orchestrator.errors import UserError
 from orchestrator.history import History
 from orchestrator.plan import Plan
-from orchestrator.records import Cell
+from orchestrator.records import Cell, Start
 from orchestrator.space import Space
 from orchestrator.spec import Sweep
 
@@ -33,7 +34,7 @@ def restore(past: History, run_dir: Path, data_root: Path) -> Plan:
         raise UserError(f"{run_dir}: the sweep there never began; start it with: orchestrate sweep PIPELINE")
     sweep = Sweep.model_validate(planned["spec"])
     folder = data_root / "prepared" / planned["card"]["name"]
-    card = Card.read(folder)
+    card = Card.read(folder).learnt_by(sweep.task)
     if card.fingerprint != planned["card"]["fingerprint"]:
         raise UserError(
             f"{folder}: version {card.fingerprint[:12]} of the data; the sweep in {run_dir} is of version "
@@ -41,7 +42,8 @@ def restore(past: History, run_dir: Path, data_root: Path) -> Plan:
         )
     spaces = {family: Space.from_dict(family, entries) for family, entries in planned["spaces"].items()}
     cells = tuple(Cell(**fields) for fields in planned["cells"])
-    return Plan(sweep, card, folder, planned["direction"], spaces, cells)
+    starts = tuple(Start(**fields) for fields in planned.get("starts", ()))
+    return Plan(sweep, card, folder, planned["direction"], spaces, cells, starts)
 
 
 def extended(before: Plan, overrides: Sequence[str], spaces: Path | None) -> tuple[Plan, list[str]]:
@@ -72,7 +74,7 @@ def extended(before: Plan, overrides: Sequence[str], spaces: Path | None) -> tup
             if family not in known or loaded != known[family]:
                 changes.append(f"search space of {family}")
             known[family] = loaded
-    return plan.make(sweep, document, before.data, known), changes
+    return replace(plan.make(sweep, document, before.data, known), starts=before.starts), changes
 
 
 def _check_growth(key: str, old: Any, new: Any) -> None:

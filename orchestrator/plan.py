@@ -15,7 +15,7 @@ from orchestrator.data import CATALOG, Card, Dataset, from_entry
 from orchestrator.documents import Document, nearest
 from orchestrator.errors import UserError
 from orchestrator.models import FAMILIES
-from orchestrator.records import Cell, Slots
+from orchestrator.records import Cell, Slots, Start
 from orchestrator.search import stopping
 from orchestrator.search.grid import Grid
 from orchestrator.search.samplers import SAMPLERS
@@ -41,7 +41,7 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is known before the first trial."""
+    """All that is known before the first trial. `starts`: see `stages.py`; families without one start from chance."""
 
     spec: Sweep
     card: Card
@@ -49,12 +49,15 @@ class Plan:
     direction: Direction
     spaces: Mapping[str, Space]
     cells: tuple[Cell, ...]
+    starts: tuple[Start, ...] = ()
 
     @property
     def fingerprint(self) -> str:
-        """Changes with whatever the results depend on: spec, spaces, data."""
-        spaces = {family: one.as_dict() for family, one in self.spaces.items()}
-        return self.spec.fingerprint({"spaces": spaces, "data": self.card.fingerprint})
+        """Changes with whatever the results depend on: spec, spaces, data, weights to start from."""
+        depends: dict[str, Any] = {"spaces": {family: one.as_dict() for family, one in self.spaces.items()}}
+        if self.starts:
+            depends["starts"] = {one.name: one.sha256 for one in self.starts}
+        return self.spec.fingerprint({**depends, "data": self.card.fingerprint})
 
     @property
     def trials(self) -> int:
@@ -71,6 +74,7 @@ class Plan:
             "direction": self.direction,
             "cells": [asdict(cell) for cell in self.cells],
             "card": asdict(self.card),
+            **({"starts": [asdict(one) for one in self.starts]} if self.starts else {}),
         }
 
 
@@ -98,7 +102,11 @@ def make(sweep: Sweep, document: Document, data: Path, spaces: Mapping[str, Spac
     Raises:
         UserError: an unknown family, metric, sampler or rule; a space that does not fit its family; too little data.
     """
-    card = Card.read(data)
+    stored = Card.read(data)
+    try:
+        card = stored.learnt_by(sweep.task)
+    except UserError as error:
+        raise UserError(f"{document.place('task')}: {error}") from None
     _known(document, ("sampler", "name"), sweep.sampler.name, SAMPLERS, "there is no sampler")
     _known(document, ("early_stopping", "name"), sweep.early_stopping.name, stopping.RULES, "there is no rule")
     for index, family in enumerate(sweep.families):
@@ -114,7 +122,7 @@ def make(sweep: Sweep, document: Document, data: Path, spaces: Mapping[str, Spac
     if sweep.sampler.name == "grid":
         _fits_the_grid(document, sweep, spaces)
     for index, fraction in enumerate(sweep.data_fractions):
-        _enough(document.place("data_fractions", index), card, fraction)
+        _enough(document.place("data_fractions", index), stored, fraction)
     cells = tuple(
         _cell(family, size, fraction, card)
         for family in sweep.families
@@ -196,7 +204,7 @@ def probe(plan: Plan) -> dict[tuple[str, str], Pace]:
     from orchestrator.training.fit import Job, fit
     from orchestrator.training.memory import OutOfMemory
 
-    data = load(plan.data)
+    data = load(plan.data).learnt_by(plan.card.task)
     few, fewer = (
         dataclasses.replace(split, inputs=split.inputs[:512], targets=split.targets[:512])
         for split in (data.train, data.validation)

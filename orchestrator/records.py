@@ -77,6 +77,31 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Start:
+    """The weights that trainings of a family and size begin with: those of a finalist of another sweep.
+
+    `run` is that sweep's id, `sha256` is of the file that holds the weights. `worker_hours` and `flops` are what that
+    sweep has cost, all of its trials together.
+    """
+
+    family: str
+    size: str
+    sweep: str
+    run: str
+    trial: str
+    sha256: str
+    worker_hours: float
+    flops: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.family}-{self.size}"
+
+    def __str__(self) -> str:
+        return f"{self.family} {self.size} from {self.trial} of {self.sweep} ({self.sha256[:12]})"
+
+
+@dataclass(frozen=True)
 class Slots:
     """How many trials run at a time, and the CPUs and GPUs (or the fraction of one) that each gets."""
 

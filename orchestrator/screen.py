@@ -119,6 +119,11 @@ def expected(planned: Plan, workers: int | None, address: str | None) -> list[st
         f"trials on {where}; about {cost.epochs:,.0f} epochs (at most {cost.most_epochs:,}), "
         f"{cost.flops:.1e} FLOPs{time}"
     ]
+    if sweep.start_from:
+        known = [str(start) for start in planned.starts] or [
+            f"{family} from what {name} will have learnt" for family, name in sweep.start_from.items()
+        ]
+        lines.append(f"Starts: {'; '.join(known)}")
     if address and sweep.storage is None:
         lines.append("Without storage: in the pipeline, every node of the cluster must see the run's folder.")
     if limits := sweep.budget.limits():

@@ -24,6 +24,8 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 
 # Keys that say where and how fast, and decide no result: they may change under an unfinished sweep.
 FREE = frozenset({"workers", "resources", "search_spaces", "storage", "tracking"})
+# Younger keys, which no fingerprint knows of where they are not given: those of earlier sweeps stay what they were.
+YOUNGER = ("task", "start_from")
 
 
 class Strict(BaseModel):
@@ -109,6 +111,15 @@ class Sweep(Strict):
         ge=1,
         description="with transfer: trials of each cell that has smaller ones; without it, as many as of those",
     )
+    task: str | None = Field(
+        default=None,
+        description="another task than the data's own: masked_language_modelling, of texts without their targets",
+    )
+    start_from: dict[str, str] | None = Field(
+        default=None,
+        description="family → a finished sweep, by its name: trainings of that family start from the weights of its "
+        "best finalist of the same family and size",
+    )
     resources: Resources = Resources()
     workers: int | None = Field(default=None, ge=1, description="trials at a time; without it, as many as fit")
     search_spaces: str = Field(default="../search_spaces", description="folder, relative to this file")
@@ -174,7 +185,8 @@ class Sweep(Strict):
 
     def fingerprint(self, spaces: dict[str, Any]) -> str:
         """What the search and its results depend on: a sweep whose fingerprint changed is another sweep."""
-        content = {"spec": self.model_dump(exclude=set(FREE)), "spaces": spaces}
+        absent = {key for key in YOUNGER if getattr(self, key) is None}
+        content = {"spec": self.model_dump(exclude={*FREE, *absent}), "spaces": spaces}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

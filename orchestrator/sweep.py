@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import extension, history, journal, plan, spec
+from orchestrator import extension, history, journal, plan, spec, stages
 from orchestrator.engine import Engine
 from orchestrator.errors import UserError
 from orchestrator.plan import Plan
@@ -60,26 +60,27 @@ def prepare(path: Path, options: Options) -> list[Plan]:
     """Read a pipeline, prepare its data where that is not done yet, and lay out the cells of each of its sweeps.
 
     Raises:
-        UserError: whatever is wrong in a specification, its search spaces or its data.
+        UserError: whatever is wrong in a specification, its search spaces, its data, or what it starts from.
     """
     from orchestrator.data.prepare import prepare as prepare_data
 
-    planned = []
+    planned: list[Plan] = []
     for sweep, document in spec.load(path, options.overrides, options.only):
         folder = prepare_data(plan.dataset(sweep, document), options.data_root)
-        planned.append(plan.make(sweep, document, folder))
+        planned.append(stages.started(plan.make(sweep, document, folder), options.runs, document, earlier=planned))
     return planned
 
 
-def run(planned: Plan, options: Options, say: Console, announce: Callable[[], None] = lambda: None) -> str:
+def run(planned: Plan, options: Options, say: Console, announce: Callable[[Plan], None] = lambda _: None) -> str:
     """Run a sweep from where its journal stands, to its end or to Ctrl-C: `finished`, `interrupted` or `stopped`.
 
     `announce` is called once the sweep is sure to run, while Ray starts.
 
     Raises:
         UserError: the specification changed under an unfinished sweep, another process drives it, or the run's
-            folder cannot be written to.
+            folder cannot be written to; what it starts from is not there.
     """
+    planned = stages.started(planned, options.runs)  # from an earlier sweep of the same file, which has run by now
     run_dir = options.runs / planned.spec.name
     if _is_finished(run_dir, planned, options, say):
         return _nothing_to_do(planned, run_dir, say)
@@ -87,7 +88,7 @@ def run(planned: Plan, options: Options, say: Console, announce: Callable[[], No
         if not journal.events(run_dir):
             facts = {"id": uuid.uuid4().hex[:12], **_facts(planned)}
             writer.append(("planned", "planned", None, facts))
-        return _session(planned, options, writer, run_dir, say, announce)
+        return _session(planned, options, writer, run_dir, say, lambda: announce(planned))
 
 
 def resume(run_dir: Path, options: Options, say: Console, announce: Callable[[Plan], None] = lambda _: None) -> str:
@@ -121,6 +122,7 @@ def extend(
         past = history.of(run_dir)
         before = extension.restore(past, run_dir, options.data_root)
         planned, changes = extension.extended(before, options.overrides, spaces)
+        planned = stages.started(planned, run_dir.parent)
         if changes:
             number = len(past.extensions) + 1
             writer.append((f"extended/{number}", "extended", None, {"changes": changes, "plan": _facts(planned)}))
@@ -145,6 +147,8 @@ def _session(
     """From one start of the command to its end; while it lasts, this process alone writes the journal."""
     past = history.of(run_dir)
     storage = places.storage_of(planned.spec.storage, run_dir, planned.spec.name, past.plan["id"])
+    for start in planned.starts:
+        places.bring_start(storage, start, stages.weights_of(start, run_dir.parent))
     cluster = _cluster(planned, options, lambda: _leave(run_dir, say))
     try:
         session = str(len(past.sessions) + 1)
@@ -198,6 +202,8 @@ def _context(planned: Plan, run_dir: Path, storage: str) -> dict[str, Any]:
         "storage": storage,
         "data": str(planned.data.absolute()),
         "data_version": planned.card.fingerprint,
+        "task": planned.card.task,
+        "starts": {start.name: start.sha256 for start in planned.starts},
         "metric": planned.spec.metric,
         "direction": planned.direction,
         "patience": planned.spec.patience,
@@ -275,6 +281,8 @@ def _first_change(before: dict[str, Any], now: dict[str, Any]) -> str:
     for family, entries in now["spaces"].items():
         if before["spaces"].get(family) != entries:
             return f"the search space of {family}"
+    if before.get("starts") != now.get("starts"):
+        return "what the sweep that it starts from has learnt"
     return "the data"
 
 
@@ -283,6 +291,8 @@ def _write_plan(run_dir: Path, past: history.History) -> None:
     planned = past.plan
     content = {key: planned[key] for key in ("name", "fingerprint", "spec", "spaces", "direction", "cells", "code")}
     content["data"] = planned["card"]["fingerprint"]
+    if "starts" in planned:
+        del content["fingerprint"]  # of weights too, which are other ones to the last bit on another machine
     aside = run_dir / "plan.json.new"
     aside.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     aside.replace(run_dir / "plan.json")

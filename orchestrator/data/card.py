@@ -22,6 +22,7 @@ TASKS = (
     "generation",
     "anomaly_detection",
 )
+MASKED = "masked_language_modelling"  # of texts, whatever task they have
 SPLITS = ("train", "validation", "test")
 FILE = "card.json"
 JUDGE_FILE = "judge.npz"  # beside it, for generation
@@ -78,11 +79,19 @@ class Card:
     padded: bool = False
     graphs: bool = False
 
-    def unlabelled(self) -> "Card":
-        """The same texts to be learnt from without their targets; UserError where there is no text."""
+    def learnt_by(self, task: str | None) -> "Card":
+        """The same samples for another task than their own (None: their own).
+
+        Texts can be learnt from without their targets, by masked_language_modelling; UserError for anything else.
+        """
+        if task in (None, self.task):
+            return self
+        if task != MASKED:
+            able = f"{self.task}, {MASKED}" if self.vocabulary else self.task
+            raise UserError(f"{self.name} can't be learnt by {task!r}; valid: {able}")
         if not self.vocabulary:
-            raise UserError(f"{self.name}: masked_language_modelling needs text; this is {self.task} on numbers")
-        return replace(self, task="masked_language_modelling", outputs=len(self.vocabulary), classes=())
+            raise UserError(f"{self.name}: {MASKED} needs text; this is {self.task} on numbers")
+        return replace(self, task=MASKED, outputs=len(self.vocabulary), classes=())
 
     def write(self, folder: Path) -> None:
         """Write `folder/card.json`."""

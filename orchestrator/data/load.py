@@ -47,9 +47,9 @@ class Data:
     validation: Split
     test: Split
 
-    def unlabelled(self) -> "Data":
-        """For masked_language_modelling, which uses no targets: a first stage before the data's own task."""
-        return replace(self, card=self.card.unlabelled())
+    def learnt_by(self, task: str | None) -> "Data":
+        """For another task than the data's own, such as a first stage before that: see `Card.learnt_by`."""
+        return replace(self, card=self.card.learnt_by(task))
 
 
 def load(folder: Path, fraction: float = 1.0, device: torch.device | str = "cpu") -> Data:

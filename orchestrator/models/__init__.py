@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from orchestrator.graphs import Graphs
 from orchestrator.models import (
@@ -53,6 +53,8 @@ class Family:
     `build(config, input_shape, outputs)` makes the network from the global random state; it takes
     inputs [batch, *input_shape] and raises UserError for a shape that the architecture can't take.
     `extra` is the optional extra of this package that brings what the family needs beside torch.
+    `continue_from(network, weights)`, of a family that learns in two stages, gives a network the weights (a state) that
+    another task has left, all but those of the output; UserError for weights of another network.
     """
 
     config: type[Any]
@@ -61,6 +63,7 @@ class Family:
     tasks: Mapping[str, tuple[int, ...]]
     paper: str
     extra: str = ""
+    continue_from: Callable[[nn.Module, Mapping[str, Tensor]], None] | None = None
 
     def installed(self) -> bool:
         """Whether what its extra brings is here."""
@@ -109,7 +112,7 @@ FAMILIES: Mapping[str, Family] = {
     "gpt": Family(gpt.Config, gpt.build, gpt.SIZES, _TEXT, gpt.PAPER),
     "seq2seq": Family(seq2seq.Config, seq2seq.build, seq2seq.SIZES, _PAIRS, seq2seq.PAPER),
     "transformer": Family(transformer.Config, transformer.build, transformer.SIZES, _PAIRS, transformer.PAPER),
-    "bert": Family(bert.Config, bert.build, bert.SIZES, _STAGES, bert.PAPER),
+    "bert": Family(bert.Config, bert.build, bert.SIZES, _STAGES, bert.PAPER, continue_from=bert.continue_from),
     "vae": Family(vae.Config, vae.build, vae.SIZES, _GENERATED, vae.PAPER),
     "gan": Family(gan.Config, gan.build, gan.SIZES, _PLAYED, gan.PAPER),
     "diffusion": Family(diffusion.Config, diffusion.build, diffusion.SIZES, _DENOISED, diffusion.PAPER),

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from orchestrator.errors import UserError
+from orchestrator.records import Start
 from orchestrator.training import checkpoint
 from orchestrator.training.checkpoint import Place, join
 
@@ -55,6 +56,28 @@ def bring_model(storage: str, run_dir: str, trial: str) -> None:
         checkpoint.fetch(model_file(storage, trial), Path(run_dir) / "models" / f"{trial}.pt")
     except OSError as error:
         raise UserError(f"the model of {trial} cannot be brought from the storage: {error}") from None
+
+
+def start_file(storage: str, name: str) -> Place:
+    """Where the weights lie that trainings of a family and size begin with."""
+    return join(storage, "starts", f"{name}.pt")
+
+
+def bring_start(storage: str, start: Start, source: Path) -> None:
+    """Copy the weights to start from to where the trials look, unless they are there: the sweep then needs no other.
+
+    Raises:
+        UserError: `source` no longer holds them, or nothing can be written there.
+    """
+    place = start_file(storage, start.name)
+    if checkpoint.digest(place) == start.sha256:
+        return
+    if checkpoint.digest(source) != start.sha256:
+        raise UserError(f"{source}: not the weights of {start.trial} that this sweep starts from; they are lost")
+    try:
+        checkpoint.fetch(source, place)
+    except OSError as error:
+        raise UserError(f"{place}: cannot be written to ({error.strerror or error})") from None
 
 
 def forget(place: Place) -> None:

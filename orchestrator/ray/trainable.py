@@ -17,7 +17,7 @@ from ray.tune import Trainable
 
 from orchestrator import records
 from orchestrator.errors import UserError
-from orchestrator.ray.places import checkpoint_file, model_file
+from orchestrator.ray.places import checkpoint_file, model_file, start_file
 
 if TYPE_CHECKING:
     from orchestrator.data.load import Data
@@ -89,7 +89,8 @@ def _epochs(config: dict[str, Any]) -> Generator[dict[str, Any], None, dict[str,
     from orchestrator.training import checkpoint
     from orchestrator.training.fit import Job, fit
 
-    data = _data(config["data"], config["data_version"], config["data_fraction"], config["device"])
+    data = _data(config["data"], config["data_version"], config["data_fraction"], config["task"], config["device"])
+    name = f"{config['family']}-{config['size']}"
     job = Job(
         family=config["family"],
         size=config["size"],
@@ -101,6 +102,7 @@ def _epochs(config: dict[str, Any]) -> Generator[dict[str, Any], None, dict[str,
         patience=config["patience"],
         micro_batches=config["micro_batches"],
         test=config["kind"] == records.FINAL,
+        start=_start(config["storage"], name, config["starts"][name]) if name in config["starts"] else None,
     )
     outcome = yield from fit(
         job,
@@ -120,7 +122,7 @@ def _epochs(config: dict[str, Any]) -> Generator[dict[str, Any], None, dict[str,
 
 
 @lru_cache(maxsize=16)
-def _data(folder: str, version: str, fraction: float, device: str) -> Data:
+def _data(folder: str, version: str, fraction: float, task: str, device: str) -> Data:
     from orchestrator.data.load import load
 
     if not Path(folder).is_dir():
@@ -128,4 +130,16 @@ def _data(folder: str, version: str, fraction: float, device: str) -> Data:
     data = load(Path(folder), fraction, device)
     if data.card.fingerprint != version:
         raise UserError(f"{folder}: the data changed while the sweep ran ({data.card.fingerprint}, not {version})")
-    return data
+    return data.learnt_by(task)
+
+
+@lru_cache(maxsize=16)
+def _start(storage: str, name: str, sha256: str) -> dict[str, Any]:
+    """The weights that trainings of a family and size begin with."""
+    from orchestrator.training import checkpoint
+
+    place = start_file(storage, name)
+    state, problem = checkpoint.load(place)
+    if state is None or checkpoint.digest(place) != sha256:
+        raise UserError(f"{socket.gethostname()}: {place}: not the weights to start from ({problem or 'missing'})")
+    return state

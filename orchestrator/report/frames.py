@@ -203,6 +203,9 @@ def _check_comparable(headers: Sequence[Header], folders: Sequence[Path]) -> Non
     for header, folder in zip(headers[1:], folders[1:], strict=True):
         if data_card(header).get("fingerprint") != data_card(first).get("fingerprint"):
             raise UserError(f"{folder}: its data are not those of {folders[0]}; write one report for each data set")
+        task, other = (data_card(one).get("task") for one in (header, first))
+        if task != other:
+            raise UserError(f"{folder}: learns {task}, {folders[0]} {other}; write one report for each task")
         if metric_of(header) != metric_of(first):
             raise UserError(
                 f"{folder}: its metric is {metric_of(header)[0]}, that of {folders[0]} is "

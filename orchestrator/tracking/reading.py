@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from orchestrator import records
 from orchestrator.history import History, TrialHistory, best_of_search
 from orchestrator.journal import Event
+from orchestrator.records import Start
 
 # MLflow has no word for a trial that was stopped early: it was killed. Ours is in the tag `orchestrator.status`.
 STATUS: Mapping[str, str] = {
@@ -147,6 +148,7 @@ class Reading:
             "orchestrator.data_version": self.card.get("fingerprint"),
             "orchestrator.dvc_data_version": lineage.get("dvc"),
             "orchestrator.code": plan.get("code"),
+            "orchestrator.starts": "; ".join(str(Start(**one)) for one in plan.get("starts", ())),
             "mlflow.source.git.commit": git.get("commit"),
             "orchestrator.git.dirty": _text(git["dirty"]) if "dirty" in git else None,
             "mlflow.source.name": lineage.get("command"),

@@ -85,16 +85,25 @@ def delete_folder(folder: Place) -> None:
         return
 
 
-def fetch(place: Place, path: Path) -> None:
-    """Copy what `save` wrote to a file here.
+def fetch(place: Place, to: Place) -> None:
+    """Copy what `save` wrote.
 
     Raises:
-        OSError: it is not there, cannot be read, or is not whole.
+        OSError: it is not there, cannot be read, is not whole, or the copy cannot be written.
     """
     raw = _read(place)
     if not _whole(raw):
         raise OSError(f"{place}: incomplete or altered ({len(raw)} bytes)")
-    _write(path, raw)
+    _write(to, raw)
+
+
+def digest(place: Place) -> str | None:
+    """The SHA-256 of what `save` wrote; None where it is not there, cannot be read, or is not whole."""
+    try:
+        raw = _read(place)
+    except OSError:
+        return None
+    return raw[:_DIGEST].hex() if _whole(raw) else None
 
 
 def _whole(raw: bytes) -> bool:

@@ -8,7 +8,7 @@ import hashlib
 import math
 import time
 from collections.abc import Collection, Generator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 import torch
@@ -69,6 +69,7 @@ class Job:
     epoch, such as "validation_accuracy". patience: epochs without a better value before training ends (None: never).
     test: whether the test split is touched, once, with the best epoch's weights. micro_batches: pieces that each
     step's batch is computed in where memory is short; the step is the same up to rounding, see `update.py`.
+    start: weights of the same network, trained on another task, that take the place of random ones but for the output.
     """
 
     family: str
@@ -82,6 +83,7 @@ class Job:
     test: bool = False
     precision: Precision = "auto"
     micro_batches: int = 1
+    start: Mapping[str, Tensor] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -231,14 +233,23 @@ def _fit(
 
 
 def network(job: Job, card: Card) -> nn.Module:
-    """The job's network with the initial weights of its seed, on the CPU whatever it is trained on.
+    """The job's network with its initial weights, those of its seed or of its start, on the CPU whatever it is trained
+    on.
 
     `load_state_dict(outcome.weights)` makes it the best one.
+
+    Raises:
+        UserError: a configuration or shape that is not possible, or a start of another network.
     """
     settings = split_config(job.family, job.size, card.task, job.config)
     with torch.random.fork_rng([]):
         torch.default_generator.manual_seed(_seed(job.seed, "weights"))
-        return settings.family.build(settings.model, card.input_shape, card.outputs)
+        model = settings.family.build(settings.model, card.input_shape, card.outputs)
+    if job.start is not None:
+        if settings.family.continue_from is None:
+            raise UserError(f"{job.family} learns in one stage; it can't start from weights of another task")
+        settings.family.continue_from(model, job.start)
+    return model
 
 
 def _start(job: Job, data: Data, device: torch.device) -> _Training:
@@ -352,8 +363,13 @@ def _gpus(device: torch.device) -> list[torch.device]:
 
 def _identity(job: Job) -> dict[str, Any]:
     """What decides the numbers of the epochs that a checkpoint holds. Rounding, as by the pieces, does not."""
-    identity = {**asdict(job), "config": dict(job.config)}
-    del identity["micro_batches"]
+    identity = {one.name: getattr(job, one.name) for one in fields(job)} | {"config": dict(job.config)}
+    del identity["micro_batches"], identity["start"]
+    if job.start is not None:
+        digest = hashlib.sha256()
+        for name, weight in sorted(job.start.items()):
+            digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode() + weight.cpu().numpy().tobytes())
+        identity["start"] = digest.hexdigest()
     return identity
 
 

@@ -94,13 +94,18 @@ def test_the_card_of_text_is_read_as_it_was_written(tmp_path):
 
 def test_the_same_texts_can_be_learnt_from_without_labels(tmp_path):
     data = load(prepare(texts(tmp_path), tmp_path))
-    first = data.unlabelled()
+    assert data.learnt_by(None).card is data.learnt_by("classification").card is data.card
+    first = data.learnt_by("masked_language_modelling")
     assert first.card.task == "masked_language_modelling" and first.card.outputs == len(data.card.vocabulary)
     assert first.card.classes == () and first.card.input_shape == data.card.input_shape
     assert first.train is data.train
     numbers = load(prepare(CATALOG["wine"], tmp_path))
     with pytest.raises(UserError, match="needs text; this is classification on numbers"):
-        numbers.unlabelled()
+        numbers.learnt_by("masked_language_modelling")
+    with pytest.raises(
+        UserError, match="can't be learnt by 'regression'; valid: classification, masked_language_model"
+    ):
+        data.learnt_by("regression")
 
 
 def test_fractions_of_text_are_nested(tmp_path):

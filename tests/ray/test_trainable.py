@@ -26,6 +26,8 @@ def config(tmp_path: Path, data_root: Path) -> dict[str, Any]:
         "storage": str(tmp_path),
         "data": str(folder),
         "data_version": Card.read(folder).fingerprint,
+        "task": "classification",
+        "starts": {},
         "metric": "validation_loss",
         "direction": "min",
         "patience": None,

@@ -67,7 +67,7 @@ def _answer(context: Context, uses: pd.DataFrame) -> Markup:
         text += Markup("Wasted: {} ({}). ").format(wording.percent(share), wording.listing(lost))
     else:
         text += Markup("Nothing was wasted. ")
-    return text + Markup(" ").join(_against_limits(header) for header in context.frames.headers)
+    return text + Markup(" ").join(_against_limits(header) + _before(header) for header in context.frames.headers)
 
 
 def _lost(use: str) -> str:
@@ -90,6 +90,16 @@ def _against_limits(header: Header) -> str:
     ended = header.get("exhausted") or {}
     why = f", which ended the search ({NAMES[ended['limit']]})" if ended.get("limit") in NAMES else ""
     return f"{header['name']} used {wording.listing(used)} of its budget{why}."
+
+
+def _before(header: Header) -> str:
+    """What was spent on the weights that it starts from: each sweep that has left them, as a whole."""
+    first = {one["sweep"]: one for one in header.get("starts") or ()}
+    return "".join(
+        f" Before it, {name} took {wording.duration(3600 * one['worker_hours'])} of workers, with "
+        f"{wording.flop(one['flops'])} of training, for the weights that it starts from; that is not counted here."
+        for name, one in first.items()
+    )
 
 
 def _rows(table: pd.DataFrame) -> list[Row]:

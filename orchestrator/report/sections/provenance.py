@@ -7,9 +7,10 @@ import json
 import yaml
 from markupsafe import Markup
 
+from orchestrator.records import Start
 from orchestrator.report import frames as run_frames
 from orchestrator.report import wording
-from orchestrator.report.pieces import Column, Context, Section, Table, configuration, family_mark
+from orchestrator.report.pieces import Column, Context, Section, Table, configuration, family_mark, paragraph
 
 
 def section(context: Context) -> Section:
@@ -23,7 +24,11 @@ def section(context: Context) -> Section:
     return Section(
         question="Where does each number come from?",
         answer=answer,
-        blocks=[_table(context, many), *(_record(header) for header in context.frames.headers)],
+        blocks=[
+            _table(context, many),
+            *(_starts(header) for header in context.frames.headers if header.get("starts")),
+            *(_record(header) for header in context.frames.headers),
+        ],
     )
 
 
@@ -58,6 +63,11 @@ def _of_json(text: object) -> dict[str, object]:
     return dict(json.loads(text)) if isinstance(text, str) else {}
 
 
+def _starts(header: run_frames.Header) -> Markup:
+    starts = "; ".join(str(Start(**one)) for one in header["starts"])
+    return paragraph("What the trainings of {} start from: {}.", header["name"], starts)
+
+
 def _record(header: run_frames.Header) -> Markup:
     card, known = run_frames.data_card(header), run_frames.provenance(header)
     record = {
@@ -65,6 +75,7 @@ def _record(header: run_frames.Header) -> Markup:
         "specification": dict(header["spec"]),
         "fingerprint": header.get("fingerprint"),
         "search_spaces": header.get("spaces", {}),
+        **({"starts": header["starts"]} if header.get("starts") else {}),
         "data": {key: card.get(key) for key in ("name", "fingerprint", "source", "licence", "normalization")},
         "commit": known["commit"],
         "versions": dict(known["versions"]),
