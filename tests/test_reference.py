@@ -36,7 +36,9 @@ def reference() -> Any:
 def test_every_floor_has_its_sweep_and_every_sweep_its_floor(reference) -> None:
     sweeps = {sweep.name: sweep for sweep, _ in specifications.load(reference.PIPELINE)}
     wanted = {reference.sweep_of(floor.data, family) for floor in reference.FLOORS for family in floor.families}
-    assert wanted == set(sweeps)
+    assert set(reference.BEFORE) <= wanted
+    assert wanted | {name for names in reference.BEFORE.values() for name in names} == set(sweeps)
+    assert {floor.bound for floor in reference.FLOORS if isinstance(floor.bound, str)} <= set(sweeps)
     for floor in reference.FLOORS:
         for family in floor.families:
             sweep = sweeps[reference.sweep_of(floor.data, family)]
@@ -79,6 +81,20 @@ def test_the_best_of_several_families_counts_and_what_was_not_run_is_said(
     reference.write([nothing, one], tmp_path / "reference")
     assert json.loads((tmp_path / "reference" / "table.json").read_text())[1]["family"] == one.family
     assert (tmp_path / "reference" / "table.md").read_text() == reference.table([nothing, one]) + "\n"
+
+
+def test_a_floor_may_be_what_another_sweep_has_reached(reference, tmp_path: Path, data_root: Path) -> None:
+    prepare(CATALOG["digits"], data_root)
+    floor = reference.Floor("digits", ("mlp",), "loss", "other", "elsewhere")
+    finished_run(tmp_path / "reference-digits-mlp", spec(finalists=3))
+    alone = reference.line_of(floor, tmp_path, data_root / "prepared")
+    assert (alone.floor, alone.met) == (None, None)
+    assert "not known yet (elsewhere) | not run |" in reference.table([alone])
+    finished_run(tmp_path / "other", spec(finalists=3, seed=1))
+    line = reference.line_of(floor, tmp_path, data_root / "prepared")
+    other, _ = reference.finalists(history.of(tmp_path / "other"), "loss")
+    assert line.floor == pytest.approx(sum(other) / 3) and line.met == (line.mean <= line.floor)
+    assert (line.mean, line.minutes) == (alone.mean, alone.minutes)
 
 
 def test_errors_of_standardized_targets_are_told_in_their_own_unit(
