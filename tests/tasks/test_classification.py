@@ -84,6 +84,9 @@ class Speaker(nn.Module):
     def at_every_step(self, inputs: Tensor, before: Tensor | None = None) -> Tensor:
         return torch.zeros(*(inputs if before is None else before).shape, 12)
 
+    def at_places(self, tokens: Tensor, places: Tensor) -> Tensor:
+        return torch.zeros(*places.shape, 12)
+
     def greedy(self, inputs: Tensor, steps: int) -> Tensor:
         return torch.full((len(inputs), steps), END)
 
