@@ -14,7 +14,7 @@ for other processes is not.
 With --families: every family at size s on random data of the shape of a data set that it is for, as `fit` trains it
 (Adam, which is fused), without validation. Samples per CPU second and CPU milliseconds a step over five passes; and
 the share of the time that is not spent in torch's kernels (the operators `aten::…` themselves, as torch's profiler has
-them) but in Python, in torch's bookkeeping for gradients and in the loop: median of five passes. Two minutes of CPU.
+them) but in Python, in torch's bookkeeping for gradients and in the loop: median of three passes. Three minutes of CPU.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ USES = {
     "gan": Use("fashion_mnist", "adversarial_generation", (1, 28, 28), 784),
     "diffusion": Use("fashion_mnist", "denoising", (1, 28, 28), 784),
 }
-REPEATS, SECONDS = 5, 0.3  # passes, and about how long each takes
+REPEATS, PROFILED, SECONDS = 5, 3, 0.3  # passes without and with the profiler, and about how long each takes
 
 
 class Steps:
@@ -281,13 +281,13 @@ class Steps:
 def measure_family(family: str) -> str:
     """One line of the table."""
     steps, size = Steps(family), USES[family].batch_size
-    warm = steps.rows(5 * size)
+    warm = steps.rows(2 * size)
     steps.run(warm)
-    count = min(200, max(5, round(SECONDS / (steps.run(warm)[0] / 5))))
+    count = min(200, max(3, round(SECONDS / (steps.run(warm)[0] / 2))))
     rows = steps.rows(count * size)
     seconds = [steps.run(rows)[0] / count for _ in range(REPEATS)]
-    few = steps.rows(min(20, count) * size)
-    shares = zip(*(steps.outside_kernels(few) for _ in range(REPEATS)), strict=True)
+    few = steps.rows(max(3, count // 3) * size)
+    shares = zip(*(steps.outside_kernels(few) for _ in range(PROFILED)), strict=True)
     least, most = sorted(max(0, 100 * statistics.median(share)) for share in shares)
     shape = "×".join(map(str, USES[family].input_shape[:3]))
     speed, step = spread([size / each for each in seconds], ",.0f"), statistics.median(seconds) * 1e3
