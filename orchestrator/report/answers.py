@@ -26,6 +26,11 @@ from orchestrator.report.verdict import (
 
 Mark = Callable[[str], Markup]
 
+# Luck is the obstacle, and an estimate of it is all but a guess.
+GUESS = "guess"
+# Metrics from 0 to 1, of which no two differ by more than 1.
+UP_TO_ONE = ("accuracy", "balanced_accuracy", "top5_accuracy", "f1", "auc", "roc_auc", "iou", "dice", "coverage")
+
 # What would settle a pair that more seeds alone would not, or where nobody can say how many.
 REMEDIES = {
     ONE_SEED: "needs at least 2 more seeds: from one seed nobody can say how much seeds differ",
@@ -33,6 +38,8 @@ REMEDIES = {
     "a finer metric, such as the loss, would tell",
     SHORT_SEARCH: "needs more search trials: from fewer than three with a value nobody knows how lucky the search was",
     LUCK: "more seeds will not settle it, since they do not lessen the luck of the search; more search trials may",
+    GUESS: "how lucky the searches were is itself hardly known, since only about {counted:.0f} trials of a family "
+    "count for it; with about {trials:,} trials a cell it would be known well enough, more seeds do not help",
     TOO_MANY: f"the difference is so small that it would need more than {verdict.MOST_SEEDS:,} more seeds a family",
 }
 # The same for a column of a table.
@@ -41,10 +48,11 @@ IN_SHORT = {
     SAME_SEEDS: "seeds all alike",
     SHORT_SEARCH: "too few search trials",
     LUCK: "luck of the search, not of seeds",
+    GUESS: "luck of the search hardly known",
     TOO_MANY: f"over {verdict.MOST_SEEDS:,} more seeds",
 }
 # Rather the one that nothing can be done without.
-WORST_FIRST = (ONE_SEED, SAME_SEEDS, SHORT_SEARCH, LUCK, TOO_MANY)
+WORST_FIRST = (ONE_SEED, SAME_SEEDS, SHORT_SEARCH, GUESS, LUCK, TOO_MANY)
 
 
 def judged(run_dir: Path, confidence: float, delta: float | None) -> Verdict:
@@ -112,17 +120,23 @@ def of_pair_in_short(pair: Comparison, delta: float | None) -> str:
     if pair.answer != UNSETTLED:
         return of_pair(pair, delta)
     more = f"about {wording.plural(pair.more_seeds or 0, 'more seed')} each"
-    return f"cannot tell: {IN_SHORT.get(pair.obstacle, more)}"
+    return f"cannot tell: {IN_SHORT.get(_obstacle(pair), more)}"
 
 
 def needed(pairs: Sequence[Comparison]) -> str:
     """What would settle all of these pairs."""
-    obstacles = {pair.obstacle for pair in pairs}
+    obstacles = {_obstacle(pair) for pair in pairs}
+    guesses = [pair.guess for pair in pairs if pair.guess]
     for obstacle in WORST_FIRST:
         if obstacle in obstacles:
-            return REMEDIES[obstacle]
+            counted = min((guess.counted for guess in guesses), default=0.0)
+            return REMEDIES[obstacle].format(counted=counted, trials=max((one.trials for one in guesses), default=0))
     more = max(pair.more_seeds or 0 for pair in pairs)
     return f"needs about {wording.plural(more, 'more seed')} of each family"
+
+
+def _obstacle(pair: Comparison) -> str:
+    return GUESS if pair.guess else pair.obstacle
 
 
 def seeds(standing: Standing) -> str:
@@ -133,35 +147,44 @@ def seeds(standing: Standing) -> str:
 def equal_spend(found: Verdict, mark: Mark = Markup.escape) -> Markup:
     """How the families' searches stood when each had cost as much as the cheapest cost in all; or nothing.
 
-    By time of workers, and by training compute.
+    By time of workers, and by training compute. Families of which one trial alone costs more are named.
     """
     hours, by_time = anytime.at_spend(found.curves)
     flops, by_compute = anytime.at_spend(found.curves, "flops")
-    if len(by_time) < 2 or hours <= 0:
+    if len(found.standings) < 2 or hours <= 0:
         return Markup("")
     text = Markup(
         "After {} of workers, which is what the cheapest search cost, the searches are expected to have come to a best "
         "validation {} of {}."
     ).format(wording.duration(3600 * hours), found.metric, _standing_then(found, by_time, mark, "equal spend"))
-    if len(by_compute) > 1 and flops > 0:
+    if flops > 0:
         text += Markup(" After {} of training: {}.").format(
             wording.flop(flops), _standing_then(found, by_compute, mark, "equal compute")
         )
-    text += Markup(" Of each there was one search, so that these are no verdict.")
+    text += Markup(" Each family was searched only once: take this as what was seen, not as a verdict.")
     if any(one.search.led for one in found.standings):
         text += Markup(" What the smaller networks' searches cost, which led there, is not in it.")
-    late = [mark(one.family) for one in found.standings if one.family not in by_time]
-    if late:
-        names = Markup(wording.listing([str(one) for one in late]))
-        text += Markup(" One trial of {} takes longer than that.").format(names)
     return text
+
+
+def left_out(found: Verdict, there: Mapping[str, float]) -> list[str]:
+    """The families of which one trial alone costs more than the spend at which those that are `there` are compared."""
+    return [one.family for one in found.standings if one.family not in there]
 
 
 def _standing_then(found: Verdict, there: Mapping[str, float], mark: Mark, equal: str) -> Markup:
     best = (max if found.direction == "max" else min)(there, key=lambda family: there[family])
     listed = [str(Markup("{} {}").format(mark(family), wording.number(value))) for family, value in there.items()]
-    unlike = "" if best == found.standings[0].family else ", unlike on test after the whole searches"
-    return Markup("{}: {} is ahead at {}{}").format(Markup(wording.listing(listed)), mark(best), equal, unlike)
+    lead = found.standings[0].family
+    unlike = "" if best == lead else Markup(", though on test, after the whole searches, {} is").format(mark(lead))
+    text = Markup(wording.listing(listed))
+    if len(there) > 1:
+        text += Markup(": {} is ahead at {}{}").format(mark(best), equal, unlike)
+    if late := [str(mark(family)) for family in left_out(found, there)]:
+        text += Markup("; {} {} left out, for one trial alone costs more").format(
+            Markup(wording.listing(late)), "is" if len(late) == 1 else "are"
+        )
+    return text
 
 
 def unequal_trials(found: Verdict) -> str:
@@ -202,6 +225,7 @@ def as_json(found: Verdict) -> dict[str, Any]:
             "answer": pair.answer,
             "more_seeds": pair.more_seeds,
             "obstacle": pair.obstacle or None,
+            "trials_a_cell_to_know_the_luck": pair.guess and pair.guess.trials,
             "words": of_pair(pair, found.delta),
         }
         for pair in found.comparisons
@@ -220,8 +244,12 @@ def as_json(found: Verdict) -> dict[str, Any]:
         "untested": list(found.untested),
         "pairs": pairs,
         "luck": {one.family: one.luck and {**vars(one.luck), "sd": one.luck.deviation} for one in found.standings},
-        "equal_spend": {"worker_hours": hours, "expected_best_validation": there},
-        "equal_compute": {"flops": flops, "expected_best_validation": by_compute},
+        "equal_spend": {"worker_hours": hours, "expected_best_validation": there, "left_out": left_out(found, there)},
+        "equal_compute": {
+            "flops": flops,
+            "expected_best_validation": by_compute,
+            "left_out": left_out(found, by_compute),
+        },
     }
 
 
@@ -239,7 +267,7 @@ def _family(one: Standing) -> dict[str, Any]:
 
 
 def _standing_rows(found: Verdict) -> list[list[str]]:
-    head = ["family", "cell", f"test {found.metric}", "± sd", "seeds", "trials", "worker time", "search luck"]
+    head = ["family", "cell", f"test {found.metric}", "± sd", "seeds", "search trials", "worker time", "search luck"]
     return [head] + [
         [one.family, one.cell, wording.number(one.mean), wording.number(one.spread, 2), str(len(one.values)),
          str(one.search.count), wording.duration(3600 * one.search.worker_hours),
@@ -252,14 +280,21 @@ def _pair_rows(found: Verdict) -> list[list[str]]:
     rows = [["pair", "difference", "interval", "answer"]]
     for pair in found.comparisons:
         said = of_pair_in_short(pair, found.delta)
-        rows.append([f"{pair.first} – {pair.second}", wording.number(pair.difference, 3), interval(pair), said])
+        between = interval(pair, found.metric)
+        rows.append([f"{pair.first} – {pair.second}", wording.number(pair.difference, 3), between, said])
     return rows
 
 
-def interval(pair: Comparison) -> str:
+def interval(pair: Comparison, metric: str) -> str:
+    """As it is printed: no further than the metric goes, and not at all where the luck in it is but a guess."""
     if pair.interval is None:
         return "unknown"
-    return f"{wording.number(pair.interval[0], 2)} to {wording.number(pair.interval[1], 2)}"
+    if pair.guess:
+        return "hardly known"
+    low, high = pair.interval
+    if metric in UP_TO_ONE:
+        low, high = max(low, -1.0), min(high, 1.0)
+    return f"{wording.number(low, 2)} to {wording.number(high, 2)}"
 
 
 def _columns(rows: list[list[str]]) -> list[str]:

@@ -129,7 +129,7 @@ def law_along(table: pd.DataFrame, family: str, axis: str) -> PowerLaw:
     rows, odd = along(table, family, axis), overtaken(table, family)
     if odd and rows[axis].nunique() >= FEWEST:
         larger, smaller = odd[0]
-        reason = f"{larger} does worse than the smaller {smaller}: search too short, or overfit"
+        reason = overtaking(larger, smaller)
         return PowerLaw(family, axis, len(rows), None, None, None, reason, None)
     return power_law(rows, family, axis)
 
@@ -153,6 +153,18 @@ def overtaken(table: pd.DataFrame, family: str) -> list[tuple[str, str]]:
         if excess.max() > 0:
             found.append((cell, cells[int(excess.argmax())]))
     return found
+
+
+def overtaking(larger: str, smaller: str) -> str:
+    """What such a pair means for a law: why it is so, the losses alone do not say."""
+    return f"{larger} has a clearly larger loss than the smaller {smaller}, so size and data alone do not explain it"
+
+
+def undone(frames: Frames) -> tuple[int, int]:
+    """In how many cells, of all with finalists, at least half of these were at their best in their very last epoch."""
+    finals = frames.finals
+    last = (finals["best_epoch"] == finals["epochs"]).groupby(finals["cell"]).mean()
+    return int((last >= 0.5).sum()), len(last)
 
 
 def power_law(rows: pd.DataFrame, family: str, axis: str) -> PowerLaw:

@@ -23,9 +23,9 @@ def page(asked: Contents, sections: Mapping[str, Section]) -> str:
         parts += [f"## {_escaped(section.question)}", f"> {_text(section.answer)}"]
         for block in () if section.answered else section.pieces:
             if isinstance(block, Figure):
-                parts += _figure(block)
+                parts += _figure(block) if block.shown else []
             elif isinstance(block, Table):
-                parts += _table(block)
+                parts += _table(block) if block.shown else []
             else:
                 parts += _words(block)
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -42,9 +42,11 @@ def _figure(figure: Figure) -> list[str]:
 def _table(table: Table) -> list[str]:
     link = f"[CSV](tables/{table.name}.csv)"
     rows = table.frame if table.rows is None else table.rows
+    if rows.empty:
+        return []
     caption = f"{_escaped(table.caption)} ({link})"
     # What is folded on the page, or only there to be referred to, would be most of the text.
-    if table.folded or table.referred_only or table.anchor or rows.empty:
+    if table.folded or table.referred_only or table.anchor:
         return [f"{caption}: {plural(len(rows), 'row')}."]
     records = [{str(key): value for key, value in row.items()} for row in rows.head(MOST_ROWS).to_dict("records")]
     lines = [

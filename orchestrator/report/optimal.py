@@ -120,5 +120,5 @@ def _lacking(table: pd.DataFrame, mine: pd.DataFrame, family: str) -> str:
         return f"{sizes} sizes and {rows} amounts of data have tested finalists; {FEWEST} of each are needed"
     if odd := ladder.overtaken(table, family):
         larger, smaller = odd[0]
-        return f"{larger} does worse than the smaller {smaller}: search too short, or overfit"
+        return ladder.overtaking(larger, smaller)
     return ""

@@ -22,7 +22,8 @@ class Figure:
     """Panels that flow beside each other on a wide page and under each other on a phone; one SVG file `name`.svg.
 
     `alt` says in words what the figure shows. A `wide` figure keeps its width and is scrolled sideways on a phone.
-    Without panels, `lacking` says why there is nothing to draw.
+    Without panels, `lacking` says why there is nothing to draw. What is not `shown` is kept as a file, which is there
+    for every run of a sweep.
     """
 
     name: str
@@ -32,15 +33,22 @@ class Figure:
     columns: int = 3
     wide: bool = False
     lacking: str = ""
+    shown: bool = True
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column on the page: `show` turns a row into text or Markup."""
+    """A column on the page: `show` turns a row into text or Markup; `words` may take several lines."""
 
     title: str
     show: Callable[[Row], Any]
     numeric: bool = False
+    words: bool = False
+
+    @property
+    def kind(self) -> str:
+        """Its class in the page's style; "" for what stands in one line, at the left."""
+        return "number" if self.numeric else "words" if self.words else ""
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,8 @@ class Table:
 
     `anchor` names the column whose values become the rows' addresses. With `referred_only`, the page lists only those
     rows that something on the page refers to. `group` names a column whose changes open a new block of rows.
-    `tall`: it scrolls within a limited height; `folded`: it is opened by a click.
+    `tall`: it scrolls within a limited height; `folded`: it is opened by a click. What has no rows, or is not `shown`,
+    is kept as a file alone.
     """
 
     name: str
@@ -62,6 +71,7 @@ class Table:
     group: str = ""
     tall: bool = False
     folded: bool = False
+    shown: bool = True
 
 
 Block = Figure | Table | Markup

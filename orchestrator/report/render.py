@@ -133,8 +133,8 @@ def _rows(table: Table, referred: set[str]) -> list[dict[str, Any]]:
     return records
 
 
-def _cells_of(table: Table, row: dict[str, Any]) -> list[tuple[bool, Any]]:
-    return [(column.numeric, column.show(row)) for column in table.columns]
+def _cells_of(table: Table, row: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [(column.kind, column.show(row)) for column in table.columns]
 
 
 def _changes(table: Table, rows: list[dict[str, Any]], place: int) -> bool:

@@ -65,12 +65,21 @@ class Standing:
 
 
 @dataclass(frozen=True)
+class Guess:
+    """An estimate of luck on too little: `counted` trials of a family tell it; with `trials` a cell enough would."""
+
+    counted: float
+    trials: int
+
+
+@dataclass(frozen=True)
 class Comparison:
     """`first` is ahead of `second` by `difference` (never negative); the interval is None where it can't be had.
 
     `answer`: BETTER, EQUAL (the whole interval lies within ±δ), or UNSETTLED; then `more_seeds` a family would
     probably settle it, or it is None and `obstacle` says why. `unequal`: by how much the interval was widened below
-    and above, since the families were searched by unequal numbers of trials.
+    and above, since the families were searched by unequal numbers of trials. `guess`: where luck is the obstacle and is
+    itself hardly known.
     """
 
     first: str
@@ -81,6 +90,7 @@ class Comparison:
     more_seeds: int | None = None
     obstacle: str = ""
     unequal: tuple[float, float] = (0.0, 0.0)
+    guess: Guess | None = None
 
 
 @dataclass(frozen=True)
@@ -122,10 +132,10 @@ class Verdict:
 
 def judge(frames: Frames, confidence: float, delta: float | None = None) -> Verdict:
     """Compare the families of a report on the test metric; `confidence` and `delta` as for `decide`."""
-    column = f"test_{frames.metric}"
-    standings = [standing for family in frames.families if (standing := _standing(frames, family, column))]
-    tested = {standing.family for standing in standings}
-    untested = tuple(family for family in frames.families if family not in tested)
+    finals, column = tested(frames), f"test_{frames.metric}"
+    standings = [standing for family in frames.families if (standing := _standing(frames, finals, family, column))]
+    known = {standing.family for standing in standings}
+    untested = tuple(family for family in frames.families if family not in known)
     return replace(decide(standings, frames.metric, frames.direction, confidence, delta), untested=untested)
 
 
@@ -178,7 +188,20 @@ def compare(ahead: Standing, behind: Standing, confidence: float, delta: float |
     if low > 0:
         return replace(found, answer=BETTER)
     more, obstacle = _more_seeds(ahead, behind, confidence, difference - below, (delta or 0) - difference - above)
-    return replace(found, more_seeds=more, obstacle=obstacle)
+    guess = _guess(ahead, behind) if obstacle == LUCK and freedom < luck.ENOUGH else None
+    return replace(found, more_seeds=more, obstacle=obstacle, guess=guess)
+
+
+def _guess(ahead: Standing, behind: Standing) -> Guess | None:
+    """What would make the luck of both known, where it is not."""
+    hardly = [
+        (one.luck, one.luck.trials_to_know(one.search.count))
+        for one in (ahead, behind)
+        if one.luck is not None and one.luck.freedom < luck.ENOUGH
+    ]
+    if not hardly:
+        return None
+    return Guess(min(told.counted for told, _ in hardly), max(trials for _, trials in hardly))
 
 
 def noise(a: Standing, b: Standing, more: int = 0, with_luck: bool = True) -> tuple[float, float]:
@@ -225,16 +248,27 @@ def _first(settled: Callable[[int], bool]) -> int:
     return high
 
 
-def _standing(frames: Frames, family: str, column: str) -> Standing | None:
+def tested(frames: Frames) -> pd.DataFrame:
+    """The finalists that have a value of the metric on both splits, in order of their number."""
+    column = f"test_{frames.metric}"
+    if column not in frames.finals:
+        return frames.finals.iloc[:0]
     finals = frames.finals
-    if column not in finals:
-        return None
-    finals = finals[(finals["family"] == family) & finals[column].notna() & finals["value"].notna()]
+    return finals[finals[column].notna() & finals["value"].notna()].sort_values("number")
+
+
+def best_cell(finals: pd.DataFrame, direction: str) -> str:
+    """Of the cells of these finalists, that whose mean validation value is best: choosing by test would favour luck."""
+    by_validation = finals.groupby("cell", sort=True)["value"].mean()
+    return str(by_validation.idxmax() if direction == "max" else by_validation.idxmin())
+
+
+def _standing(frames: Frames, finals: pd.DataFrame, family: str, column: str) -> Standing | None:
+    finals = finals[finals["family"] == family]
     if finals.empty:
         return None
-    by_validation = finals.groupby("cell", sort=True)["value"].mean()
-    best = str(by_validation.idxmax() if frames.direction == "max" else by_validation.idxmin())
-    rows: pd.DataFrame = finals[finals["cell"] == best].sort_values("number")
+    best = best_cell(finals, frames.direction)
+    rows: pd.DataFrame = finals[finals["cell"] == best]
     first = rows.iloc[0]
     search = anytime.search_of(frames, best)
     return Standing(

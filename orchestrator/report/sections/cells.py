@@ -1,12 +1,12 @@
-"""What is best in each cell, and with which hyperparameters?"""
+"""What is best in each cell, and with which hyperparameters? Chosen by validation, as the verdict's cells are."""
 
 from __future__ import annotations
 
 import pandas as pd
 from markupsafe import Markup
 
-from orchestrator.records import SIZES
-from orchestrator.report import wording
+from orchestrator.records import ENDED, SIZES
+from orchestrator.report import verdict, wording
 from orchestrator.report.pieces import (
     Column,
     Context,
@@ -31,12 +31,20 @@ def section(context: Context) -> Section:
 
 
 def cells(context: Context) -> pd.DataFrame:
-    """The cells table with each best trial's hyperparameters and the ids of the finalists."""
+    """The cells table with each best trial's hyperparameters, the trials of its search, and the ids of the finalists.
+
+    `searched` and `searched_<status>` count trials of the search alone; `asked` and the others, as the journal does,
+    also finalists.
+    """
     frames = context.frames
     settings = [f"config.{name}" for name in frames.hyperparameters]
     best = frames.trials.set_index("trial")[settings]
     table = frames.cells.join(best, on="best_trial")
     finals = frames.finals.sort_values("number").groupby("cell")["trial"].agg(" ".join)
+    table["searched"] = table["cell"].map(frames.search["cell"].value_counts()).fillna(0).astype(int)
+    for status in ENDED:
+        counts = frames.search.loc[frames.search["status"] == status, "cell"].value_counts()
+        table[f"searched_{status}"] = table["cell"].map(counts).fillna(0).astype(int)
     table["final_trials"] = [finals.get(cell, "") for cell in table["cell"]]
     families = {family: place for place, family in enumerate(frames.families)}
     sizes = {size: place for place, size in enumerate(SIZES)}
@@ -45,11 +53,10 @@ def cells(context: Context) -> pd.DataFrame:
 
 
 def _answer(context: Context, frame: pd.DataFrame) -> Markup:
-    tested = frame[frame["test"].notna()]
-    metric = context.frames.metric
+    finals, metric = verdict.tested(context.frames), context.frames.metric
     empty = int(frame["best"].isna().sum())
     without = f" {wording.plural(empty, 'cell')} of {len(frame)} found no usable configuration." if empty else ""
-    if tested.empty:
+    if finals.empty:
         found = frame[frame["best"].notna()]
         if found.empty:
             return Markup("No cell has a result yet.")
@@ -60,18 +67,36 @@ def _answer(context: Context, frame: pd.DataFrame) -> Markup:
             )
             + without
         )
-    row = tested.sort_values("test", ascending=context.frames.best_first(), kind="stable").iloc[0]
-    return Markup(
-        "Of {}, {} has the best mean test {}: {} over {} ({}). The best of many cells looks a little better "
-        "than it is.{}"
-    ).format(
-        wording.plural(len(tested), "tested cell"),
-        Markup("<strong>{}</strong>").format(row["cell"]),
+    best = verdict.best_cell(finals, context.frames.direction)
+    text = Markup("By validation {} is the best of {}: its mean test {} is {}.").format(
+        Markup("<strong>{}</strong>").format(best),
+        wording.plural(finals["cell"].nunique(), "tested cell"),
         metric,
-        wording.number(row["test"]),
-        wording.plural(int(row["finals"]), "seed"),
-        trial_links(row["final_trials"].split()),
-        without,
+        _tested(finals, best, metric),
+    )
+    lead = _leader(context, finals)
+    if lead != best:
+        text += Markup(
+            " The family that is ahead on test has, also chosen by validation, <strong>{}</strong>: {}."
+        ).format(lead, _tested(finals, lead, metric))
+    return text + without
+
+
+def _leader(context: Context, finals: pd.DataFrame) -> str:
+    """The cell of the family that the verdict names first."""
+    families = [finals[finals["family"] == family] for family in context.frames.families]
+    chosen = [verdict.best_cell(rows, context.frames.direction) for rows in families if len(rows)]
+    means = finals.groupby("cell")[f"test_{context.frames.metric}"].mean()
+    best = max if context.frames.direction == "max" else min
+    return best(chosen, key=lambda cell: float(means[cell]))
+
+
+def _tested(finals: pd.DataFrame, cell: str, metric: str) -> Markup:
+    rows = finals[finals["cell"] == cell]
+    return Markup("{} over {} ({})").format(
+        wording.number(float(rows[f"test_{metric}"].mean())),
+        wording.plural(len(rows), "seed"),
+        trial_links(list(rows["trial"])),
     )
 
 
@@ -96,7 +121,7 @@ def _table(context: Context, frame: pd.DataFrame) -> Table:
             *([bare] if counted.any() else []),
             Column("Rows", lambda row: wording.count(row["train_samples"]), True),
             Column("FLOP a row", lambda row: wording.short(row["flops"]), True),
-            Column("Trials", _counts, True),
+            Column("Search trials", _counts, True),
             Column(f"Validation {metric}", lambda row: _best(row), True),
             Column(f"Test {metric}", _test, True),
             Column("Finalists", lambda row: trial_links(row["final_trials"].split())),
@@ -122,6 +147,5 @@ def _test(row: Row) -> str:
 
 
 def _counts(row: Row) -> Markup:
-    lost = [(status, int(row[status])) for status in ("pruned", "diverged", "failed") if row[status]]
-    title = ", ".join(f"{count} {status}" for status, count in [("complete", int(row["complete"])), *lost])
-    return Markup('<span title="{}">{}</span>').format(title, int(row["asked"]))
+    counts = [f"{row[f'searched_{status}']} {status}" for status in ENDED if row[f"searched_{status}"]]
+    return Markup('<span title="{}">{}</span>').format(", ".join(counts), row["searched"])

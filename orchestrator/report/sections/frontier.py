@@ -48,9 +48,12 @@ def _too_small(context: Context) -> Markup:
 
 
 def _answer(context: Context, found: Sequence[Optimum]) -> Markup:
-    settled = [one for one in found if one.main and (one.agree or one.ratio is None)]
+    settled = [one for one in found if one.main and one.main.low is not None and (one.agree or one.ratio is None)]
     parts = [_said(context, one) for one in settled]
-    if open_ones := [one for one in found if one.main and one not in settled]:
+    # Without an interval a factor is a number like any other: it stands in the table, not up here.
+    if alone := [one for one in found if one.main and one.main.low is None and one.ratio is None]:
+        parts += [_alone(context, one) for one in alone]
+    if open_ones := [one for one in found if one.main and one not in settled and one not in alone]:
         listed = Markup("; ").join(_disagreement(context, one) for one in open_ones)
         told = Markup("Not settled: the routes disagree for {}. Larger sizes or more data would tell.").format(listed)
         parts.append(told)
@@ -59,8 +62,10 @@ def _answer(context: Context, found: Sequence[Optimum]) -> Markup:
             Markup("{}: {}").format(family_mark(context, one.family), _reason(one)) for one in silent[:3]
         )
         more = Markup("") if len(silent) <= 3 else Markup(" (and {} more)").format(len(silent) - 3)
-        lead = Markup("For the others: ") if parts else Markup("Cannot tell how compute is best split. ")
-        parts.append(lead + reasons + more + ".")
+        lead = Markup("") if parts else Markup("Cannot tell how compute is best split. ")
+        parts.append(lead + Markup("No route could be taken for ") + reasons + more + ".")
+    if context.frames.metric != "loss":
+        parts.append(Markup("Best is meant by the loss, not by {}.").format(context.frames.metric))
     if then := [one for one in found if one.then][:MOST_SAID]:
         parts.append(
             Markup("To know more, run next: {}.").format(Markup("; ").join(_next(context, one) for one in then))
@@ -75,12 +80,26 @@ def _next(context: Context, one: Optimum) -> Markup:
     )
 
 
+def _alone(context: Context, one: Optimum) -> Markup:
+    """The only route there was has no interval."""
+    route = one.main
+    assert route is not None
+    what = (
+        f"{NAMES[route.name]} alone (the cells that no cheaper one beats)"
+        if route.name == "envelope"
+        else (f"{NAMES[route.name]} alone")
+    )
+    return Markup(
+        "Cannot tell for {} how compute is best split: there is the {}, through {}, with no interval and nothing to "
+        "confirm it."
+    ).format(family_mark(context, one.family), what, wording.plural(len(np.unique(route.optima)), "size"))
+
+
 def _said(context: Context, one: Optimum) -> Markup:
     route = one.main
     assert route is not None and route.exponent is not None
-    interval = ""
-    if route.low is not None and route.high is not None:
-        interval = f" ({_factor(route.low)} to {_factor(route.high)})"
+    assert route.low is not None and route.high is not None
+    interval = f" ({_factor(route.low)} to {_factor(route.high)})"
     sure = "only one route could be taken, so nothing confirms it" if one.ratio is None else "the routes agree"
     return Markup("For {}, ten times the compute is best spent on a network {} times as large{}; {}.").format(
         family_mark(context, one.family), _factor(route.exponent), interval, sure
@@ -107,7 +126,13 @@ def _plain(warning: str) -> str:
     words = {
         "N takes": "parameters take",
         "D takes": "training rows take",
+        "the joint fit is boundary: ": "the law through all points came out at the edge of what it may be: ",
+        "the joint fit is unidentified: ": "the points leave the law through all of them open: ",
         "unidentified: ": "not identified: ",
+        "alpha runs to its bound 5: no power of this variable is seen": "of the parameters no power is seen",
+        "beta runs to its bound 5: no power of this variable is seen": "of the training rows no power is seen",
+        "the lower hull passes": "the lower envelope passes",
+        "the hull rests on few runs": "it rests on few cells",
         "budgets with at least four sizes: three are": "amounts of compute at which four sizes ran: three are",
         "; repeat it over resampled runs before trusting a digit": "",
     }
@@ -140,7 +165,9 @@ def _panel(context: Context, one: Optimum) -> str:
     drawing, axes = theme.panel(right=112, left=48)
     colour = context.dress.colour(one.family)
     rows = one.points
+    # As far as the lines go, so that none ends outside.
     sizes = [rows["params"].to_numpy(float), *(route.optima for route in one.taken)]
+    sizes += [_line(route)[1] for route in one.taken]
     theme.log_axis(axes, "x", rows["flops"].to_numpy(float))
     theme.log_axis(axes, "y", np.concatenate(sizes))
     # Darker is better, by rank: losses of one sweep may span decades.
@@ -189,7 +216,7 @@ def _table(context: Context, found: Sequence[Optimum]) -> Table:
             Column("95 % interval", _interval, True),
             Column("Data", lambda row: _tenfold(row["data_exponent"]), True),
             Column("Best size at ten times the largest compute", lambda row: wording.short(row["size"]), True),
-            Column("To know", lambda row: _plain(row["remarks"]) or "nothing against it"),
+            Column("To know", lambda row: _plain(row["remarks"]) or "nothing against it", words=True),
         ],
         group="family",
     )
@@ -211,9 +238,10 @@ def _next_runs(context: Context, found: Sequence[Optimum]) -> Table:
             Column("on rows", lambda row: wording.count(row["train_samples"]), True),
             Column("Compute, about", lambda row: wording.flop(row["flops"]), True),
             Column("Leaves of the interval", lambda row: wording.percent(row["left"]), True),
-            Column("What is missing", lambda row: row["lacking"] if isinstance(row["lacking"], str) else "nothing"),
+            Column("What is missing", lambda row: row["lacking"] if isinstance(row["lacking"], str) else "nothing",
+                   words=True),
         ],
-    )
+    )  # fmt: skip
 
 
 def _lacking(one: Optimum) -> str:

@@ -67,7 +67,7 @@ def _answer(context: Context, total: pd.Series, ended: dict[str, int], share: fl
         "{} over {} × {} × {} on {}: {}. Training took {} and {}; {} of that compute went into trials that "
         "were stopped, diverged or failed."
     ).format(
-        wording.plural(int(total["trials"]), "trial"),
+        _trials(frames),
         wording.plural(len(frames.families), "family", "families"),
         wording.plural(len(frames.sizes), "size"),
         wording.plural(len(frames.fractions), "data fraction"),
@@ -77,6 +77,14 @@ def _answer(context: Context, total: pd.Series, ended: dict[str, int], share: fl
         wording.flop(float(total["flops"])),
         wording.percent(share),
     )
+
+
+def _trials(frames: run_frames.Frames) -> str:
+    """A finalist is a trial too, but none of the search."""
+    total, searched = len(frames.trials), len(frames.search)
+    if searched in (0, total):
+        return wording.plural(total, "trial")
+    return f"{wording.plural(total, 'trial')} ({searched:,} of the search and {total - searched:,} of finalists)"
 
 
 def _figure(spent: pd.DataFrame) -> Figure:

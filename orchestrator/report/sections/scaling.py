@@ -41,6 +41,7 @@ def section(context: Context) -> Section:
     return Section(
         question="How does the loss scale?",
         answer=_answer(context, table, laws),
+        answered=table.empty,
         blocks=[_figure(context, table, laws), _laws_table(context, laws), _points_table(context, table), _method()],
         numbers=numbers
         | {
@@ -63,12 +64,15 @@ def _answer(context: Context, table: pd.DataFrame, laws: Sequence[PowerLaw]) -> 
     if changes:
         listed = Markup(wording.listing([str(change) for change in changes]))
         sized = Markup("From the smallest to the largest size, at the most data, the test loss of {}. ").format(listed)
+    if context.frames.metric != "loss":
+        sized += Markup("(This is about the loss; cells and finalists were chosen by {}.) ").format(
+            context.frames.metric
+        )
     odd = sum(len(ladder.overtaken(table, family)) for family in context.frames.families)
     if odd:
         sized += Markup(
-            "In {} of {} a larger network or more data did worse than less: the search had too few trials "
-            "there, or they overfit. "
-        ).format(odd, wording.plural(len(table), "cell"))
+            "In {} of {} a larger network or more data came to a clearly larger loss than less: {}. "
+        ).format(odd, wording.plural(len(table), "cell"), _why_odd(context))
     found = [law for law in laws if law.exponent]
     if not found:
         return sized + "The points identify no power law: the table says, family by family, what is missing."
@@ -77,8 +81,30 @@ def _answer(context: Context, table: pd.DataFrame, laws: Sequence[PowerLaw]) -> 
         for axis in ladder.AXES
         if (mine := [_exponent(context, law) for law in found if law.axis == axis])
     ]
-    return sized + Markup("The points identify {} of {} power laws. Exponents {}.").format(
+    text = sized + Markup("The points identify {} of {} power laws. Exponents {}.").format(
         len(found), len(laws), Markup("; ").join(told)
+    )
+    return text + _not_done(context)
+
+
+def _why_odd(context: Context) -> str:
+    """What may be behind it; the points do not tell which."""
+    reasons = ["a search that was short or unlucky", "overfitting"]
+    if context.frames.metric != "loss":
+        reasons.append(f"settings that were chosen by {context.frames.metric}, at the cost of the loss")
+    if "label_smoothing" in context.frames.hyperparameters:
+        reasons.append("label smoothing, which the loss pays for")
+    return f"{wording.listing(reasons, 'or')} may be why"
+
+
+def _not_done(context: Context) -> str:
+    """That the laws are those of networks which were still learning, where most were."""
+    undone, cells = ladder.undone(context.frames)
+    if 2 * undone <= cells:
+        return ""
+    return (
+        f" In {undone} of {cells} cells the finalists were still at their best in their last epoch: longer training "
+        "would move these points, and the laws with them."
     )
 
 
@@ -101,18 +127,21 @@ def _figure(context: Context, table: pd.DataFrame, laws: Sequence[PowerLaw]) -> 
     caption = Markup(
         "Each point is a cell: its tuned finalists’ mean test loss; the whisker spans one standard deviation "
         "over seeds. Bold points are those from which the law is read (largest data fraction; largest size; lower "
-        "envelope). A thin line joins them; a thick line is a fitted power law."
+        "envelope: the cells that no cheaper one beats). A thin line joins them; a thick line is a fitted power law."
     )
-    if table.empty:
-        return Figure(name, "Nothing to draw.", caption, lacking="No finalist has been tested.")
+    drawn = [axis for axis in ladder.AXES if table[axis].nunique() > 1]
+    if not drawn:
+        return Figure(name, "Nothing to draw.", caption, lacking="Nothing is drawn: there is one point only.")
+    if missing := [WORDS[axis] for axis in ladder.AXES if axis not in drawn]:
+        caption += f" Against {wording.listing(missing)} nothing is drawn, for all cells have the same."
     panels = []
-    for axis in ladder.AXES:
+    for axis in drawn:
         with theme.style(f"{name}-{axis}"):
             panels.append(_panel(context, table, axis, [law for law in laws if law.axis == axis]))
     described = "; ".join(f"{row.cell} {wording.number(row.loss, 3)}" for row in table.itertuples())
     return Figure(
         name,
-        "Test loss against parameters, training rows and training compute, on logarithmic axes. "
+        f"Test loss against {wording.listing([WORDS[axis] for axis in drawn])}, on logarithmic axes. "
         f"Mean test loss by cell: {described}.",
         caption,
         panels,
@@ -124,7 +153,8 @@ def _panel(context: Context, table: pd.DataFrame, axis: str, laws: Sequence[Powe
     theme.log_axis(axes, "x", table[axis].to_numpy(float))
     spread = table["loss_sd"].fillna(0.0)
     low = np.maximum(table["loss"] - spread, table["loss"] * 0.5)
-    theme.log_axis(axes, "y", np.concatenate([low, table["loss"] + spread]), lambda value: f"{value:.2g}")
+    fitted = [law.curve[1] for law in laws if law.curve]
+    theme.log_axis(axes, "y", np.concatenate([low, table["loss"] + spread, *fitted]), lambda value: f"{value:.2g}")
     notes: dict[str, str] = {}
     ends = []
     for law in laws:
@@ -216,7 +246,7 @@ def _laws_table(context: Context, laws: Sequence[PowerLaw]) -> Table:
                 ),
                 True,
             ),
-            Column("What the points say", _said),
+            Column("What the points say", _said, words=True),
         ],
         group="axis",
     )
@@ -255,7 +285,8 @@ def _points_table(context: Context, table: pd.DataFrame) -> Table:
 
 def _method() -> Markup:
     return paragraph(
-        "Law: loss = E + A·x<sup>−α</sup> where there are {} points or more and they show a floor E, else "
+        "Law: loss = E + A·x<sup>−α</sup> where there are {} points or more and they show a floor E (the loss that is "
+        "left however large x gets), else "
         "loss = A·x<sup>−α</sup> with {} or more; least squares on the logarithm of the loss, one point a cell. "
         "The interval is that of the points around the law: it does not say that the law goes on beyond them. "
         "Intervals of laws hold in 90 % of cases, each by itself; those between families all at once, at the "

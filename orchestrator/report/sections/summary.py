@@ -156,7 +156,7 @@ def _standings(context: Context, found: Verdict) -> Table:
             *(mean_of(name) for name in others),
             Column("Seeds", lambda row: row["seeds"], True),
             Column("Luck, ± sd", lambda row: wording.number(row["search_luck"], 2), True),
-            Column("Trials", lambda row: wording.count(row["searched"]), True),
+            Column("Search trials", lambda row: wording.count(row["searched"]), True),
             Column("Worker time", lambda row: wording.duration(3600 * row["worker_hours"]), True),
             Column("Runs", lambda row: trial_links(row["trials"].split())),
         ],
@@ -198,7 +198,7 @@ def _comparisons(context: Context, found: Verdict) -> list[Table]:
                 Column("Difference", lambda row: wording.number(row["difference"], 3), True),
                 Column(
                     f"{100 * found.confidence:g} % interval",
-                    lambda row: answers.interval(pairs[row["ahead"], row["behind"]]),
+                    lambda row: answers.interval(pairs[row["ahead"], row["behind"]], found.metric),
                     True,
                 ),
                 Column("Seeds", lambda row: row["seeds"], True),
@@ -217,12 +217,14 @@ def _capital(words: str) -> str:
 
 def _out_of_reach(found: Verdict) -> str:
     """That no pair could be called equal, where even the narrowest interval is wider than what counts as none."""
-    widths = [(pair.interval[1] - pair.interval[0]) / 2 for pair in found.comparisons if pair.interval]
+    known = [pair.interval for pair in found.comparisons if pair.interval and not pair.guess]
+    widths = [(high - low) / 2 for low, high in known]
     if not widths or found.delta is None or min(widths) < found.delta:
         return ""
     return (
-        f"Even the narrowest interval here reaches {wording.number(min(widths), 2)} to both sides, so that there is no "
-        "such difference could not come out; if larger ones do not matter to you either, say so (options: delta). "
+        f"Even the narrowest interval here reaches {wording.number(min(widths), 2)} to both sides: these runs could "
+        "not have shown two families to be equal. If larger differences do not matter to you either, say so (options: "
+        "delta). "
     )
 
 
@@ -230,7 +232,17 @@ def _method(context: Context, found: Verdict) -> Markup:
     rows = context.frames.card.get("sizes", {}).get("test")
     on = f" of {rows:,} rows" if rows else ""
     pairs = len(found.comparisons)
-    at_once = f"All {pairs} intervals hold at once (Bonferroni). " if pairs > 1 else ""
+    at_once = (
+        f"All {pairs} intervals hold at once (by Bonferroni’s correction: the more pairs, the wider each). "
+        if pairs > 1
+        else ""
+    )
+    if any(pair.guess for pair in found.comparisons):
+        at_once += (
+            "Where an interval is hardly known, its width would mostly be that of the guess at the searches’ luck, to "
+            "which of each search only the better half of the trials counts, and those that were stopped early by "
+            "half; the CSV has it. "
+        )
     why = "as this report asks" if context.options.delta else "half of the standard deviation that seeds make"
     delta = (
         f"A difference of {wording.number(found.delta, 2)} or less is counted as none: {why}. {_out_of_reach(found)}"
@@ -239,8 +251,9 @@ def _method(context: Context, found: Verdict) -> Markup:
     )
     text = paragraph(
         "How to read this: an interval says between which values the true difference of two families probably lies. "
-        "A family is better only where the whole interval is above zero. {}{}The intervals (Welch’s) cover what fresh "
-        "seeds change, and what another search would have found by luck (estimated from the spread of the best trials "
+        "A family is better only where the whole interval is above zero. {}{}The intervals (Welch’s, which let each "
+        "family scatter in its own way) cover what fresh seeds change, and what another search would have found by "
+        "luck, for better or worse (estimated from the spread of the best trials "
         "and from how much of its lead the winner kept on fresh seeds); they do not cover what another test split{} "
         "would change.",
         delta,
