@@ -67,11 +67,29 @@ def drawn(name: str) -> str:
     return PALETTE[name].drawn
 
 
+# A family has its place here on every page, whatever else is on it; one that is not named takes the first that is free.
+# The table of models can't be asked, for a report needs no torch.
+USUAL_ORDER = (
+    *("perceptron", "mlp", "lenet", "alexnet", "vgg", "resnet", "inception", "efficientnet", "vit", "unet", "gnn"),
+    *("rnn", "lstm", "gru", "gpt", "seq2seq", "transformer", "bert", "vae", "gan", "diffusion"),
+)
+
+
 class Dress:
-    """One colour and one marker a family, the same in every figure; colours repeat after eight, markers differ."""
+    """One colour and one marker a family, the same in every figure; colours repeat after eight, markers differ.
+
+    The same on every page, too, unless two families of a page would share a colour: then the later one moves on.
+    """
 
     def __init__(self, families: Sequence[str]) -> None:
-        self._places = {family: place for place, family in enumerate(families)}
+        self._places: dict[str, int] = {}
+        usual = {family: place for place, family in enumerate(USUAL_ORDER)}
+        for family in sorted(families, key=lambda name: usual.get(name, len(usual))):
+            wanted = usual.get(family, 0) % FAMILY_COLOURS
+            turns = [(wanted + step) % FAMILY_COLOURS for step in range(FAMILY_COLOURS)]
+            beyond = range(FAMILY_COLOURS, FAMILY_COLOURS + len(families))
+            taken = self._places.values()
+            self._places[family] = next(place for place in (*turns, *beyond) if place not in taken)
 
     def variable(self, family: str) -> str:
         return f"family-{self._places[family] % FAMILY_COLOURS}"
@@ -185,6 +203,18 @@ def apart(positions: Sequence[float], gap: float) -> list[float]:
             moved[order[done]] = total / members + (offset - (members - 1) / 2) * gap
             done += 1
     return moved
+
+
+def mark_leaving(axes: Axes, x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray, colour: str) -> None:
+    """A small arrow wherever a line leaves the axes at the top or at the bottom, whose limits are set by now."""
+    points = axes.transData.transform(np.column_stack([x, y]).astype(float))
+    for edge, marker in ((axes.bbox.y0, "v"), (axes.bbox.y1, "^")):
+        height = points[:, 1] - edge
+        for place in np.flatnonzero(height[:-1] * height[1:] < 0):
+            share = height[place] / (height[place] - height[place + 1])
+            across = points[place, 0] + share * (points[place + 1, 0] - points[place, 0])
+            there = axes.transData.inverted().transform((across, edge))
+            axes.plot(*there, marker=marker, markersize=6, color=colour, markeredgewidth=0, clip_on=False)
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], size: float = 10.5) -> None:

@@ -27,7 +27,8 @@ def figure(context: Context, found: Verdict) -> Figure:
     curves = found.curves[found.curves["expected_best"].notna() & (found.curves["worker_hours"] > 0)]
     caption = Markup(
         "The best validation value to expect from a search that had cost so much, with trials that were stopped, "
-        "diverged or failed counted. The verdict is on test; this is on validation, which flatters long searches."
+        "diverged or failed counted; an arrow: the line goes on beyond. The verdict is on test; this is on validation, "
+        "which flatters long searches."
     )
     if curves.empty:
         return Figure(NAME, "Nothing to draw.", caption, lacking="No search has come to a value yet.")
@@ -93,6 +94,8 @@ def _draw(context: Context, axes: Axes, curves: pd.DataFrame, say: Callable[[flo
     low, high = max(values.min(), last.min() - 2 * reach), min(values.max(), last.max() + 2 * reach)
     air = max(high - low, 1e-9) * 0.06
     axes.set_ylim(low - air, high + air)
+    for family, rows in curves.groupby("family", sort=False):
+        theme.mark_leaving(axes, rows["spend"], rows["expected_best"], context.dress.colour(str(family)))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     theme.label_ends(axes, ends)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from orchestrator.report.pieces import (
     Row,
     Section,
     Table,
+    families_marked,
     family_mark,
     paragraph,
     trial_link,
@@ -38,11 +40,18 @@ def section(context: Context) -> Section:
     numbers: dict[str, float | int | None] = {
         f"{one.behind}.times_the_compute_of_{one.ahead}": one.times for one in found if one.times is not None
     }
+    drawn = _figure(context, found)
     return Section(
         question="How much more compute does one family need for the loss of another?",
         answer=_answer(context, found, ranking),
-        blocks=[_figure(context, found), _gains(context, found), _ranking(context, ranking), _method(context)],
+        blocks=[
+            replace(drawn, shown=bool(drawn.panels)),
+            replace(_gains(context, found), shown=bool(drawn.panels)),
+            _ranking(context, ranking),
+            *([_method(context)] if drawn.panels else []),
+        ],
         numbers=numbers,
+        answered=len(ranking) < 2,
     )
 
 
@@ -51,19 +60,35 @@ def _answer(context: Context, found: Sequence[Gain], ranking: pd.DataFrame) -> M
         return Markup("Not known: losses of two tested families or more are needed to compare.")
     known = _against_the_first(found)
     if not known:
-        measured = ranking.dropna(subset=["loss_within"]).sort_values("loss_within")
-        order = Markup(" ahead of ").join(family_mark(context, family) for family in measured["family"])
-        return Markup(
-            "Cannot tell: of no two families the points identify a law of loss against compute. As measured, with the "
-            "same compute at most, {}."
-        ).format(order)
+        return Markup("Cannot tell: no two families have points enough for a law of loss against compute. {}{}").format(
+            _measured(context, ranking), _by_loss(context)
+        )
     text = Markup(" ").join(_said(context, one) for one in known[:MOST_SAID])
     if len(known) > MOST_SAID:
         text += Markup(" {} more are in the table.").format(len(known) - MOST_SAID)
     silent = dict.fromkeys(one.reason.partition(":")[0] for one in found if one.reason.startswith("no law"))
     if silent:
         text += Markup(" There is {}: the table says why.").format(wording.listing(list(silent)))
-    return text
+    return text + _by_loss(context)
+
+
+def _measured(context: Context, ranking: pd.DataFrame) -> Markup:
+    """Who is ahead with no law, within the compute that all spent."""
+    rows = ranking.dropna(subset=["loss_within"]).sort_values("loss_within")
+    if len(rows) < 2:
+        return Markup("Nor were two families measured at the same compute.")
+    first, *others = (family_mark(context, family) for family in rows["family"])
+    text = Markup("As measured, with the same compute at most, {} has the smallest loss, then {}").format(
+        first, Markup(wording.listing([str(one) for one in others]))
+    )
+    if late := ranking.loc[ranking["loss_within"].isna(), "family"].tolist():
+        text += Markup("; no cell of {} was that cheap").format(families_marked(context, late, "or"))
+    return text + Markup(".")
+
+
+def _by_loss(context: Context) -> str:
+    metric = context.frames.metric
+    return "" if metric == "loss" else f" This is about the loss, not about {metric}."
 
 
 def _against_the_first(found: Sequence[Gain]) -> list[Gain]:
@@ -149,7 +174,7 @@ def _gains(context: Context, found: Sequence[Gain]) -> Table:
             Column(f"{100 * context.options.confidence:g} % interval", _row_interval, True),
             Column("Order may change", lambda row: wording.percent(row["changes"]), True),
             Column("The laws cross at", _crossing, True),
-            Column("What the points say", _verdict),
+            Column("What the points say", _verdict, words=True),
         ],
         group="ahead",
         tall=True,
@@ -197,7 +222,8 @@ def _ranking(context: Context, ranking: pd.DataFrame) -> Table:
 def _method(context: Context) -> Markup:
     return paragraph(
         "From the laws of loss against training compute of the scaling section, one point a cell on the lower envelope "
-        "of each family; Student’s intervals, {} draws of each law, all pairs at once with {} % (Bonferroni). That the "
+        "of each family (the cells that no cheaper one beats); Student’s intervals, {} draws of each law, all pairs at "
+        "once with {} % (Bonferroni’s correction: the more pairs, the wider each). That the "
         "order may change is the share of draws in which the two curves cross, within what both ran and {} times "
         "beyond. Compute is that of training one finalist: what the search took is not in it. A size is a word of the "
         "ladder; families of one size differ in parameters and compute.",

@@ -126,7 +126,7 @@ def _table(context: Context, frame: pd.DataFrame) -> Table:
             Column(f"Test {metric}", _test, True),
             Column("Finalists", lambda row: trial_links(row["final_trials"].split())),
             *(setting(name) for name in apart),
-            Column("The rest", lambda row: configuration({name: row[f"config.{name}"] for name in rest})),
+            Column("The rest", lambda row: configuration({name: row[f"config.{name}"] for name in rest}), words=True),
         ],
         group="family",
         tall=True,

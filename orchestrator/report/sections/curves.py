@@ -22,6 +22,7 @@ def section(context: Context) -> Section:
     return Section(
         question="How did training go?",
         answer=_answer(best),
+        answered=best.empty,
         blocks=[_figure(context, best), _table(context, best)],
         numbers={"best_trials_still_improving": int(best["at_the_end"].sum())},
     )
@@ -62,7 +63,7 @@ def _figure(context: Context, best: pd.DataFrame) -> Figure:
     name, column = "learning-curves", f"validation_{context.frames.metric}"
     caption = Markup(
         "Solid or dashed: the best trial of each cell (the label gives size and data fraction), with a dot at its "
-        "best epoch. Faint: the family’s other trials of the search{}."
+        "best epoch and an arrow where it leaves the panel. Faint: the family’s other trials of the search{}."
     ).format(_limit(context))
     reports = context.frames.reports
     if best.empty or column not in reports:
@@ -144,6 +145,8 @@ def _panel(
         axes.scatter(at_best["epoch"], at_best[column], s=16, color=colour, linewidths=0, zorder=3)
     axes.set_ylim(*limits)
     axes.set_xlim(1, max(2, float(curves["epoch"].max())))
+    for _, one in front.groupby("trial", sort=True):
+        theme.mark_leaving(axes, one["epoch"], one[column], colour)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     theme.label_ends(axes, _ends(context, mine, front, column), size=9.5)
     axes.set_ylabel("")

@@ -64,7 +64,7 @@ def _table(context: Context, frame: pd.DataFrame) -> Table:
             Column("Family", lambda row: family_mark(context, row["family"])),
             Column("Status", lambda row: Markup('<span class="status {0}">{0}</span>').format(row["status"])),
             Column("Epochs", lambda row: wording.count(row["epochs"]), True),
-            Column("Reason", lambda row: str(row["reason"] or wording.NOTHING)[:200]),
+            Column("Reason", lambda row: str(row["reason"] or wording.NOTHING)[:200], words=True),
             *(setting(name) for name in numeric),
         ],
         rows=shown,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -129,15 +130,19 @@ def _plain(warning: str) -> str:
         "the joint fit is boundary: ": "the law through all points came out at the edge of what it may be: ",
         "the joint fit is unidentified: ": "the points leave the law through all of them open: ",
         "unidentified: ": "not identified: ",
-        "alpha runs to its bound 5: no power of this variable is seen": "of the parameters no power is seen",
-        "beta runs to its bound 5: no power of this variable is seen": "of the training rows no power is seen",
-        "the lower hull passes": "the lower envelope passes",
-        "the hull rests on few runs": "it rests on few cells",
+        "the floor E is not told apart from zero, and the exponent hangs on it: run larger sizes or more data, or fit "
+        "a law without floor": "its floor, the loss that would be left however large the network, is not told apart "
+        "from zero, and larger sizes or more data would tell",
         "budgets with at least four sizes: three are": "amounts of compute at which four sizes ran: three are",
+        "the lower hull passes": "the lower envelope passes",
+        "the hull rests on few runs": "the envelope rests on few cells",
         "; repeat it over resampled runs before trusting a digit": "",
     }
     for old, new in words.items():
         warning = warning.replace(old, new)
+    for name, meant in (("alpha", "size"), ("beta", "data")):
+        pattern = rf"{name} runs to its bound [^:;]*: no power of this variable is seen"
+        warning = re.sub(pattern, f"no power law of {meant} is seen", warning)
     return warning
 
 
@@ -241,6 +246,8 @@ def _next_runs(context: Context, found: Sequence[Optimum]) -> Table:
             Column("What is missing", lambda row: row["lacking"] if isinstance(row["lacking"], str) else "nothing",
                    words=True),
         ],
+        # Else it would say over again why no route was taken.
+        shown=any(one.then for one in found),
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
-from orchestrator.report import svg, theme, tuned, wording
+from orchestrator.report import influence, svg, theme, tuned, wording
 from orchestrator.report.pieces import (
     Column,
     Context,
@@ -40,6 +40,7 @@ def section(context: Context) -> Section:
         answer=_answer(context, table, trends),
         blocks=[_figure(context, table, trends), _trends(context, trends), _points(context, table), _method()],
         numbers=numbers,
+        answered=table.empty,
     )
 
 
@@ -51,7 +52,7 @@ def _answer(context: Context, table: pd.DataFrame, trends: Sequence[Trend]) -> M
     if len(frames.sizes) < 2 and len(frames.fractions) < 2:
         return Markup("Not known: all networks have one size and one amount of data; to see a trend, run several.")
     if table.empty:
-        return Markup("Not known yet: no cell has {} trials with a value to compare.").format(tuned.BEST_OF)
+        return _too_few(context)
     told = [one for one in trends if one.told]
     text = Markup(" ").join(_said(context, one) for one in told[:4])
     if len(told) > 4:
@@ -68,6 +69,21 @@ def _answer(context: Context, table: pd.DataFrame, trends: Sequence[Trend]) -> M
             silent, len(questions)
         )
     return text + _edges(context, table)
+
+
+def _too_few(context: Context) -> Markup:
+    """Why no cell has a best value."""
+    trials = influence.ranked(context.frames)
+    trials = trials[np.isfinite(trials["goodness"])]
+    most = int(trials.groupby("cell").size().max()) if len(trials) else 0
+    if most < tuned.BEST_OF or "config.optimizer" not in trials:
+        return Markup(
+            "Not known yet: a cell’s best value is that of its {} best trials, and no cell has so many that trained."
+        ).format(tuned.BEST_OF)
+    return Markup(
+        "Not known yet: values are compared among trials of one optimizer, for each has rates of its own, and of the "
+        "one that won most often no cell has {}. (A cell has up to {}, over {} optimizers.)"
+    ).format(tuned.BEST_OF, wording.plural(most, "trial"), trials["config.optimizer"].map(str).nunique())
 
 
 def _varied(context: Context) -> list[str]:
@@ -201,7 +217,7 @@ def _trends(context: Context, trends: Sequence[Trend]) -> Table:
             Column("Cells", lambda row: row["cells"], True),
             Column("Factor", lambda row: _factor(row["power"]), True),
             Column(f"{100 * tuned.LEVEL:g} % interval", _interval, True),
-            Column("What the points say", _verdict),
+            Column("What the points say", _verdict, words=True),
         ],
         group="hyperparameter",
         tall=True,
@@ -253,7 +269,8 @@ def _points(context: Context, table: pd.DataFrame) -> Table:
 def _method() -> Markup:
     return paragraph(
         "Law: best value = c · parameters<sup>a</sup> · rows<sup>b</sup>, least squares on logarithms, one point a "
-        "cell; the factor is ten to the power a (or b). All intervals hold at once with {} % (Bonferroni); they "
+        "cell; the factor is ten to the power a (or b). All intervals hold at once with {} % (Bonferroni’s correction: "
+        "the more questions, the wider each); they "
         "reckon with the scatter of the cells, in which is the luck of a short search. Where optimizers were searched "
         "too, only trials of the one that won most often count. The value is the peak rate, before any schedule.",
         f"{100 * tuned.LEVEL:g}",

@@ -170,7 +170,8 @@ def method() -> Markup:
     return paragraph(
         "Method: trials are ranked within their cell, diverged ones last; a hyperparameter’s values form groups "
         "(numbers: {} of equal count), and the bar is epsilon squared of a one-way analysis of variance of the "
-        "ranks, corrected for chance. A permutation test, corrected for the number of hyperparameters, tells what "
+        "ranks, that is the share of their variance which lies between the groups, less what chance would put there. "
+        "A permutation test, corrected for the number of hyperparameters, tells what "
         "stands out. Early-stopped trials count with the best value they reached; under {} trials nothing is said. "
         "fANOVA (Hutter et al. 2014) and PED-ANOVA (Watanabe et al. 2023), as Optuna has them, see the same ranks; "
         "they know no chance: where a search has looked mostly at good places, they may differ. None of the three "

@@ -51,7 +51,7 @@ def _table(context: Context, many: bool) -> Table:
             Column("Compute", lambda row: wording.flop(row["flops"]), True),
             Column("Time", lambda row: wording.duration(row["seconds"]), True),
             Column("Seed", lambda row: str(row["seed"]), True),
-            Column("Configuration", lambda row: configuration(_of_json(row["config"]))),
+            Column("Configuration", lambda row: configuration(_of_json(row["config"])), words=True),
         ],
         anchor="trial",
         referred_only=many,

@@ -89,12 +89,12 @@ def _answer(context: Context, table: pd.DataFrame, laws: Sequence[PowerLaw]) -> 
 
 def _why_odd(context: Context) -> str:
     """What may be behind it; the points do not tell which."""
-    reasons = ["a search that was short or unlucky", "overfitting"]
-    if context.frames.metric != "loss":
-        reasons.append(f"settings that were chosen by {context.frames.metric}, at the cost of the loss")
-    if "label_smoothing" in context.frames.hyperparameters:
-        reasons.append("label smoothing, which the loss pays for")
-    return f"{wording.listing(reasons, 'or')} may be why"
+    metric = context.frames.metric
+    reasons = ["the search there was short or unlucky", "it overfits"]
+    if metric != "loss":
+        smoothed = " (as label smoothing does)" if "label_smoothing" in context.frames.hyperparameters else ""
+        reasons.append(f"what was chosen by {metric} costs loss{smoothed}")
+    return f"perhaps {wording.listing(reasons, 'or')}"
 
 
 def _not_done(context: Context) -> str:

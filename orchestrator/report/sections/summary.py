@@ -205,6 +205,7 @@ def _comparisons(context: Context, found: Verdict) -> list[Table]:
                 Column(
                     "Answer",
                     lambda row: _capital(answers.of_pair_in_short(pairs[row["ahead"], row["behind"]], found.delta)),
+                    words=True,
                 ),
             ],
         )

@@ -70,9 +70,9 @@ def _missed(missed: pd.DataFrame) -> str:
     if not own and not other:
         return "How far the prediction missed is not known: no best trial has the same optimizer."
     if not other:
-        return f"In the middle cell the prediction was off by {own} from the best that was found."
+        return f"In the median cell the prediction was off by {own} from the best that was found."
     itself = f"; from the best of its own search by {own}" if own else ""
-    return f"In the middle cell the prediction was off by {other} from the best of the search without it{itself}."
+    return f"In the median cell the prediction was off by {other} from the best of the search without it{itself}."
 
 
 def _listed(missed: pd.DataFrame, column: str) -> str:
@@ -93,22 +93,22 @@ def _details(missed: pd.DataFrame, saved: pd.DataFrame | None) -> Markup:
         quarter = np.ceil(ranks["trials"] / 4)
         by_chance = float((quarter / ranks["trials"]).sum())
         said.append(
-            "At the epoch to which all trials of a cell came, the predicted one was among the best quarter in "
-            f"{int((ranks['rank'] <= quarter).sum())} of "
-            f"{wording.plural(len(ranks), 'cell')}; chance alone would bring it there in about {by_chance:.0f}."
+            "Compared after as many epochs as all trials of its cell were trained for, the predicted trial was among "
+            f"the best quarter in {int((ranks['rank'] <= quarter).sum())} of {wording.plural(len(ranks), 'cell')}; "
+            f"chance alone would bring it there in about {by_chance:.0f}."
         )
     known = saved.dropna(subset=["target"]) if saved is not None else pd.DataFrame()
     if len(known):
         # One that never came there took longer than it had.
         shares = {side: (known[f"reached_{side}"] / known["trials"]).fillna(np.inf) for side in ("with", "without")}
         middle = float(np.median(shares["with"]))
-        when = f", in the middle cell after {wording.percent(middle)} of the trials" if np.isfinite(middle) else ""
+        when = f" (in the median cell after {wording.percent(middle)} of its trials)" if np.isfinite(middle) else ""
         counts = {side: int(np.isfinite(share).sum()) for side, share in shares.items()}
         said.append(
-            f"The search with transfer came to where the other one ended in {counts['with']} of "
-            f"{wording.plural(len(known), 'cell')}{when}; the other one to where it ended in {counts['without']}. "
-            f"It ended better in {len(known) - counts['without']} of them and worse in {len(known) - counts['with']}; "
-            "were transfer worth nothing, these would be about equally many."
+            f"In {counts['with']} of {wording.plural(len(known), 'cell')} the search with transfer found something at "
+            f"least as good as the best of the search without it{when}; the other way round that holds in "
+            f"{counts['without']}. So it ended better in {len(known) - counts['without']} cells and worse in "
+            f"{len(known) - counts['with']}; were transfer worth nothing, these would be about equally many."
         )
     return paragraph("{}", " ".join(said))
 
@@ -127,7 +127,7 @@ def _saved(context: Context, saved: pd.DataFrame) -> Markup:
             "Cannot tell whether it saved trials: to come equally far, the search without it needed {}, but of {} "
             "nobody can tell that from chance; {} are needed."
         ).format(needed, cells, fewest)
-    interval = f"{wording.number(trials.low, 2)} to {wording.number(trials.high, 2)} times the trials"
+    interval = f"{_beside_one(trials.low)} to {_beside_one(trials.high)} times the trials"
     verdict = "Yes, it saved trials" if trials.low > 1 else "No, it cost trials"
     return Markup("{}: to come equally far, the search without it needed {} ({:g} % interval over {}: {}){}.").format(
         verdict if trials.told else "Cannot tell whether it saved trials",
@@ -135,8 +135,15 @@ def _saved(context: Context, saved: pd.DataFrame) -> Markup:
         100 * context.options.confidence,
         cells,
         interval,
-        "" if trials.told else ", which may be chance",
+        "" if trials.told else "; so it may have saved nothing",
     )
+
+
+def _beside_one(factor: float) -> str:
+    """With as many digits as it takes to see on which side of 1 it is."""
+    if factor == 1:
+        return "exactly 1"
+    return wording.number(factor, next(digits for digits in range(2, 20) if float(f"{factor:.{digits}g}") != 1))
 
 
 def _figure(context: Context, missed: pd.DataFrame, saved: pd.DataFrame | None) -> Figure:
@@ -268,16 +275,16 @@ def _savings(context: Context, saved: pd.DataFrame) -> Table:
 
     return Table(
         "transfer-saving",
-        "Trials and compute that the search with / without transfer needed",
+        "Trials and compute that the search needed with transfer, and without",
         saved,
         [
             Column("Cell", lambda row: row["cell"]),
             Column("Family", lambda row: family_mark(context, row["family"])),
-            Column("With, to the other’s end", lambda row: told(row, "with"), True),
-            Column("Without, to the other’s end", lambda row: told(row, "without"), True),
-            Column("Trials to equally far", lambda row: pair(row, "trials", "count"), True),
+            Column("Trials with it, to match the best without", lambda row: told(row, "with"), True),
+            Column("Trials without it, to match the best with", lambda row: told(row, "without"), True),
+            Column("Trials to what both reached, with / without", lambda row: pair(row, "trials", "count"), True),
             Column("Times", lambda row: wording.number(row["trials_factor"], 2), True),
-            Column("Compute to equally far", lambda row: pair(row, "flops", "flop"), True),
+            Column("Compute to what both reached", lambda row: pair(row, "flops", "flop"), True),
             Column("Times", lambda row: wording.number(row["flops_factor"], 2), True),
             Column("Run", lambda row: _came(row)),
         ],
@@ -295,8 +302,8 @@ def _method(context: Context, saved: pd.DataFrame | None) -> Markup:
         "The predicted learning rate and batch size follow a law through the best trials of the smaller cells of the "
         "family; the rest is taken over from the nearest of them. The factor is predicted over best-found; where the "
         "best trial has another optimizer there is none, for each has rates of its own. The search goes on from the "
-        "prediction, so what it finds best may owe something to it. Rank 1 is the best trial of the cell, at the "
-        "epoch to which all came."
+        "prediction, so what it finds best may owe something to it. Rank 1 is the best trial of the cell, after "
+        "as many epochs as all were trained for."
     )
     if saved is None:
         return paragraph(text)
