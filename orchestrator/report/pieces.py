@@ -117,10 +117,10 @@ def trial_links(trials: Sequence[str], texts: Sequence[str] = ()) -> Markup:
     return Markup(" ").join(trial_link(trial, text) for trial, text in zip(trials, shown, strict=True))
 
 
-def family_mark(context: Context, family: str) -> Markup:
-    """The family's name with its colour."""
+def family_mark(context: Context, family: str, text: str = "") -> Markup:
+    """The family's name, or what is of it, with its colour."""
     return Markup('<span class="family" style="--hue:var(--{})">{}</span>').format(
-        context.dress.variable(family), family
+        context.dress.variable(family), text or family
     )
 
 

@@ -115,8 +115,7 @@ def _table(context: Context, frame: pd.DataFrame) -> Table:
         f"Every cell; hyperparameters of its best trial by validation {metric}",
         frame,
         [
-            Column("Cell", lambda row: Markup('<span id="cell-{0}">{0}</span>').format(row["cell"])),
-            Column("Family", lambda row: family_mark(context, row["family"])),
+            Column("Cell", lambda row: family_mark(context, row["family"], row["cell"])),
             Column("Parameters", lambda row: wording.count(row["params"]), True),
             *([bare] if counted.any() else []),
             Column("Rows", lambda row: wording.count(row["train_samples"]), True),

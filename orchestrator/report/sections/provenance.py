@@ -41,8 +41,7 @@ def _table(context: Context, many: bool) -> Table:
         "Trials" + (" that this page refers to" if many else ""),
         trials,
         [
-            Column("Run", lambda row: Markup("<strong>{}</strong>").format(row["trial"])),
-            Column("Family", lambda row: family_mark(context, row["family"])),
+            Column("Run", lambda row: family_mark(context, row["family"], row["trial"])),
             Column("Kind", lambda row: row["kind"]),
             Column("Status", lambda row: Markup('<span class="status {0}">{0}</span>').format(row["status"])),
             Column(f"Validation {metric}", lambda row: wording.number(row["value"]), True),
