@@ -157,7 +157,7 @@ def overtaken(table: pd.DataFrame, family: str) -> list[tuple[str, str]]:
 
 def overtaking(larger: str, smaller: str) -> str:
     """What such a pair means for a law: why it is so, the losses alone do not say."""
-    return f"{larger} has a clearly larger loss than the smaller {smaller}, so size and data alone do not explain it"
+    return f"{larger} does worse than the smaller {smaller}, so size and data alone do not explain the loss"
 
 
 def undone(frames: Frames) -> tuple[int, int]:

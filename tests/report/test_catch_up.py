@@ -117,7 +117,7 @@ def test_the_page_tells_it_with_interval_and_crossing(made_up: Made, recipe: Any
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"finals": 0}, "Not known"), ({"families": ("mlp",)}, "Not known"), ({}, "Cannot tell: of no two families")],
+    [({"finals": 0}, "Not known"), ({"families": ("mlp",)}, "Not known"), ({}, "Cannot tell: no two families")],
 )
 def test_what_is_not_known_is_said(made_up: Made, recipe: Any, change: dict[str, Any], said: str) -> None:
     assert built(made_up("sweeps: [demo]\nsections: [catch_up]\n", recipe(sizes=("xs",), **change)))[0].startswith(said)

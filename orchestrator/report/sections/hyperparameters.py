@@ -78,7 +78,8 @@ def _too_few(context: Context) -> Markup:
     most = int(trials.groupby("cell").size().max()) if len(trials) else 0
     if most < tuned.BEST_OF or "config.optimizer" not in trials:
         return Markup(
-            "Not known yet: a cell’s best value is that of its {} best trials, and no cell has so many that trained."
+            "Not known yet: what is best in a cell is read from its {0} best trials, and no cell has {0} trials that "
+            "came to a value."
         ).format(tuned.BEST_OF)
     return Markup(
         "Not known yet: values are compared among trials of one optimizer, for each has rates of its own, and of the "
