@@ -54,7 +54,7 @@ class Family:
     inputs [batch, *input_shape] and raises UserError for a shape that the architecture can't take.
     `extra` is the optional extra of this package that brings what the family needs beside torch.
     `continue_from(network, weights)`, of a family that learns in two stages, gives a network the weights (a state) that
-    another task has left, all but those of the output; UserError for weights of another network.
+    another task has left, all but those of the head; UserError for weights of another network.
     """
 
     config: type[Any]

@@ -15,7 +15,9 @@ that width, in narrower networks with a larger one; no next-sentence task and so
 later work found to be of no use (Liu et al., "RoBERTa", 2019); one dense layer before the output in both stages, where
 the paper has GELU and a norm in the first; the output has a table of its own.
 
-The second stage starts from all weights of the first but the output's: `continue_from`.
+The second stage starts from the weights of the first below these two layers: `continue_from`. The paper keeps the dense
+one, which its next-sentence task has trained at [CLS]; without that task it has seen hidden tokens alone, and begins
+anew, as in RoBERTa.
 
 The dial widens and deepens as the paper's table 6 and Turc et al., "Well-read students learn better", 2019 do.
 """
@@ -44,6 +46,8 @@ SIZES: Mapping[str, Mapping[str, int]] = {
     "l": {"width": 128, "depth": 4, "heads": 8},
     "xl": {"width": 192, "depth": 6, "heads": 12},
 }
+
+HEAD = ("dense.", "output.")  # names of weights that each stage has its own of
 
 
 @dataclass(frozen=True)
@@ -134,13 +138,13 @@ def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Modu
 
 
 def continue_from(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Give a network the weights of an earlier stage, all but the output's, which stays as it is.
+    """Give a network the weights of an earlier stage, all but the head's, which stay as they are.
 
     Raises:
         UserError: weights of another architecture, size or vocabulary.
     """
-    body = {name: weight for name, weight in weights.items() if not name.startswith("output.")}
-    own = {name: weight for name, weight in model.state_dict().items() if not name.startswith("output.")}
+    body = {name: weight for name, weight in weights.items() if not name.startswith(HEAD)}
+    own = {name: weight for name, weight in model.state_dict().items() if not name.startswith(HEAD)}
     for name in sorted({*body, *own}):
         if name not in body or name not in own or body[name].shape != own[name].shape:
             raise UserError(f"these weights are of another network: '{name}' is missing or of another shape in one")

@@ -69,7 +69,7 @@ class Job:
     epoch, such as "validation_accuracy". patience: epochs without a better value before training ends (None: never).
     test: whether the test split is touched, once, with the best epoch's weights. micro_batches: pieces that each
     step's batch is computed in where memory is short; the step is the same up to rounding, see `update.py`.
-    start: weights of the same network, trained on another task, that take the place of random ones but for the output.
+    start: weights of the same network, trained on another task, that take the place of random ones but for the head.
     """
 
     family: str
