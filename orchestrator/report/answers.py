@@ -181,9 +181,7 @@ def _standing_then(found: Verdict, there: Mapping[str, float], mark: Mark, equal
     if len(there) > 1:
         text += Markup(": {} is ahead at {}{}").format(mark(best), equal, unlike)
     if late := [str(mark(family)) for family in left_out(found, there)]:
-        text += Markup("; {} {} left out, for one trial alone costs more").format(
-            Markup(wording.listing(late)), "is" if len(late) == 1 else "are"
-        )
+        text += Markup("; not in it: {}, of which one trial alone costs more").format(Markup(wording.listing(late)))
     return text
 
 

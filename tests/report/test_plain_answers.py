@@ -87,7 +87,7 @@ def test_no_printed_interval_of_a_share_goes_beyond_one(metric: str, shown: str)
 
 def test_a_family_that_equal_compute_leaves_out_is_named() -> None:
     found = decided(standing("a", 0.97), standing("b", 0.94, flops=1e12), standing("c", 0.9))
-    assert "b is left out, for one trial alone costs more" in answers.equal_spend(found)
+    assert "not in it: b, of which one trial alone costs more" in answers.equal_spend(found)
     told = answers.as_json(found)
     assert told["equal_compute"]["left_out"] == ["b"] and told["equal_spend"]["left_out"] == []
     assert set(told["equal_compute"]["expected_best_validation"]) == {"a", "c"}
