@@ -173,12 +173,12 @@ def test_a_route_without_an_interval_heads_nothing(made_up: Made, recipe: Any) -
 
 def test_a_section_that_knows_nothing_shows_its_answer_alone(made_up: Made, recipe: Any) -> None:
     """Its files are there all the same, as for every run of the sweep."""
-    asked = "sweeps: [demo]\nsections: [scaling, catch_up, hyperparameters]\n"
+    asked = "sweeps: [demo]\nsections: [summary, scaling, catch_up, hyperparameters]\n"
     path = made_up(asked, recipe(finals=0, search=2))
     page = render.build(path, path.parents[1] / "runs")
     text = page.read_text(encoding="utf-8")
     shown = re.findall(r"<section .*?</section>", text, re.S)
-    assert len(shown) == 3
+    assert len(shown) == 4
     for section in shown:
         assert not re.search(r"<figure|<table|class=\"lacking\"|>SVG<|>CSV<", section)
     assert (page.parent / "figures" / "loss-against-scale.svg").is_file()

@@ -46,6 +46,7 @@ def section(context: Context) -> Section:
             "pairs_separated": sum(pair.answer == BETTER for pair in found.comparisons),
             "pairs_level": sum(pair.answer == EQUAL for pair in found.comparisons),
         },
+        answered=not found.standings,
     )
 
 
