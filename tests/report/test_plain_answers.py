@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from orchestrator.report import answers, anytime, frames, luck, render, theme, v
 from orchestrator.report.contents import Options
 from orchestrator.report.optimal import Optimum
 from orchestrator.report.pieces import Context, Figure
-from orchestrator.report.scaling.frontier import Route
+from orchestrator.report.scaling import LAWS, Points
+from orchestrator.report.scaling.fit import floor_sentence
+from orchestrator.report.scaling.frontier import Route, budget_route, envelope_route, joint_route
 from orchestrator.report.sections import cells, frontier, hyperparameters, scaling
 from orchestrator.report.theme import Dress
 
@@ -166,6 +169,19 @@ def test_a_route_without_an_interval_heads_nothing(made_up: Made, recipe: Any) -
     assert "2.1" not in said
     sure = replace(one, routes=(replace(envelope, name="joint fit", low=0.3, high=0.4),))
     assert "2.1 times as large (2.0 to 2.5)" in str(frontier._answer(context, [sure]))
+
+
+def test_what_the_fit_warns_of_is_said_in_words_of_the_page() -> None:
+    """Asked of the fit itself: should it say something else one day, this fails."""
+    x = np.geomspace(1e3, 1e6, 6)
+    points = Points({"N": np.repeat(x[:2], 3), "D": x}, x**-0.2)
+    bounds = f"{floor_sentence(LAWS['chinchilla'], 'E')}; alpha runs to its bound 5: no power of this variable is seen"
+    made: Any = SimpleNamespace(law=LAWS["chinchilla"], identified=False, status="boundary", reasons=(bounds,))
+    routes = joint_route(made), budget_route(points), envelope_route(points, x)
+    said = [frontier._plain(warning) for route in routes for warning in route.warnings]
+    assert len(said) == 3
+    for text in said:
+        assert not re.search(r"hull|boundary|exponent|alpha|budgets|\bN\b|\bD\b|\bE\b", text), text
 
 
 # ---- what is empty, what is drawn ----------------------------------------------------------------------------------

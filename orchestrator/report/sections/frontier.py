@@ -12,6 +12,8 @@ from markupsafe import Markup
 from orchestrator.report import ladder, optimal, svg, theme, wording
 from orchestrator.report.optimal import Optimum
 from orchestrator.report.pieces import Column, Context, Figure, Row, Section, Table, family_mark, paragraph
+from orchestrator.report.scaling import LAWS
+from orchestrator.report.scaling.fit import floor_sentence
 from orchestrator.report.scaling.frontier import ALIKE, Route
 
 DASHES = {"joint fit": "-", "envelope": ":"}
@@ -127,14 +129,15 @@ def _plain(warning: str) -> str:
     words = {
         "N takes": "parameters take",
         "D takes": "training rows take",
-        "the joint fit is boundary: ": "the law through all points came out at the edge of what it may be: ",
-        "the joint fit is unidentified: ": "the points leave the law through all of them open: ",
+        "N and D went up together: the hull says": "parameters and rows went up together: the envelope says",
+        "the fit has no exponents (boundary): ": "the law through all points came out at the edge of what it may be: ",
+        "the fit has no exponents (unidentified): ": "the points leave the law through all of them open: ",
         "unidentified: ": "not identified: ",
-        "the floor E is not told apart from zero, and the exponent hangs on it: run larger sizes or more data, or fit "
-        "a law without floor": "its floor, the loss that would be left however large the network, is not told apart "
-        "from zero, and larger sizes or more data would tell",
-        "budgets with at least four sizes: three are": "amounts of compute at which four sizes ran: three are",
-        "the lower hull passes": "the lower envelope passes",
+        floor_sentence(LAWS[optimal.LAW], "E"): "its floor, the loss that would be left however large the network, is "
+        "not told apart from zero, and larger sizes or more data would tell",
+        "three budgets with": "three amounts of compute with",
+        "the lower hull": "the lower envelope",
+        "for a hull": "for an envelope",
         "the hull rests on few runs": "the envelope rests on few cells",
         "; repeat it over resampled runs before trusting a digit": "",
     }
