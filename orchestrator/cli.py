@@ -315,6 +315,7 @@ def _prepare_dataset(dataset: Any, data_root: Path, quiet: bool = False) -> None
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     from orchestrator.data import Card
+    from orchestrator.data.card import sample
     from orchestrator.data.prepare import prepare
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
@@ -332,7 +333,7 @@ def _prepare_dataset(dataset: Any, data_root: Path, quiet: bool = False) -> None
     if not quiet:
         card = Card.read(folder)
         sizes = ", ".join(f"{card.sizes[split]} {split}" for split in ("train", "validation", "test"))
-        _say(f"{folder}: {card.task}, {'×'.join(map(str, card.input_shape))}, {sizes}; version {card.fingerprint[:12]}")
+        _say(f"{folder}: {card.task}, {sample(card.input_shape)}, {sizes}; version {card.fingerprint[:12]}")
 
 
 def _print_plan(planned: Any, workers: int | None, address: str | None) -> None:

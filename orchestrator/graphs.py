@@ -23,3 +23,6 @@ class Graphs(NamedTuple):
     mean_nodes: int
     mean_links: int
     each_node: bool = False
+
+    def __str__(self) -> str:
+        return f"graph of up to {self.nodes:,} nodes, {self.mean_nodes:,} on average"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from orchestrator.budget import UNITS
+from orchestrator.data.card import sample
 from orchestrator.progress import duration
 from orchestrator.report.wording import short
 from orchestrator.spec import NO_LIMIT
@@ -25,7 +26,7 @@ def datasets(rows: Iterable[Row]) -> Table:
     for name in ("name", "task", "shape", "rows", "prepared", "source", "licence"):
         table.add_column(name, justify="right" if name == "rows" else "left", no_wrap=name != "licence")
     for row in rows:
-        shape = "×".join(map(str, row.shape)) if row.shape else ""
+        shape = sample(row.shape) if row.shape else ""
         count = f"{row.rows:,}" if row.rows else ""
         table.add_row(row.name, row.task, shape, count, "yes" if row.prepared else "", row.source, row.licence)
     return table

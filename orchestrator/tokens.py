@@ -15,3 +15,6 @@ class Tokens(NamedTuple):
 
     time: int
     vocabulary: int
+
+    def __str__(self) -> str:
+        return f"text of up to {self.time} tokens, of {self.vocabulary:,}"

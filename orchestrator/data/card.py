@@ -129,3 +129,8 @@ def shape(card: Mapping[str, Any]) -> tuple[int, ...]:
     kinds: dict[str, Callable[..., tuple[int, ...]]] = {"vocabulary": Tokens, "graphs": Graphs, "window": Windows}
     kind = next((kind for key, kind in kinds.items() if card.get(key)), None)
     return kind(*card["input_shape"]) if kind else tuple(card["input_shape"])
+
+
+def sample(shape: tuple[int, ...]) -> str:
+    """A sample of this input shape in words: 1×28×28, or a text, or a graph."""
+    return str(shape) if isinstance(shape, Tokens | Graphs) else "×".join(map(str, shape))

@@ -8,6 +8,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from orchestrator.data.card import sample, shape
 from orchestrator.records import COMPLETE, DIVERGED, ENDED, FAILED, PRUNED, SEARCH, STATUSES
 from orchestrator.report import frames as run_frames
 from orchestrator.report import svg, theme, wording
@@ -163,7 +164,7 @@ def _facts(header: run_frames.Header) -> Markup:
     card, known = run_frames.data_card(header), run_frames.provenance(header)
     spec = header["spec"]
     sizes = card.get("sizes", {})
-    shape = " × ".join(str(side) for side in card.get("input_shape", ()))
+    one = sample(shape(card)).replace("×", " × ") if card.get("input_shape") else "?"
     classes = f", {len(card['classes'])} classes" if card.get("classes") else f", {card.get('outputs', '?')} outputs"
     stopping = spec.get("early_stopping", {})
     data = definitions(
@@ -171,7 +172,7 @@ def _facts(header: run_frames.Header) -> Markup:
             (
                 "Data",
                 Markup("<strong>{}</strong>, {}{}; one input {}").format(
-                    card.get("name", "?"), card.get("task", "?"), classes, shape or "?"
+                    card.get("name", "?"), card.get("task", "?"), classes, one
                 ),
             ),
             ("Rows", wording.listing([f"{wording.count(sizes[split])} {split}" for split in SPLITS if split in sizes])),
