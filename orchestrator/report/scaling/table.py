@@ -24,6 +24,7 @@ from orchestrator.report.scaling.next_run import next_run
 from orchestrator.report.scaling.objective import Objective
 from orchestrator.report.scaling.points import Points
 from orchestrator.report.scaling.read import read_points, read_targets
+from orchestrator.report.wording import plural
 
 
 @dataclass(frozen=True)
@@ -269,11 +270,11 @@ def text(result: Mapping[str, Any]) -> str:
     lines += [f"note: {note}" for note in result["notes"]]
     families = result.get("families", {})
     for name, own in families.get("families", {}).items():
-        lines += ["", f"{name}: {of_rows(own['rows'])}", *own_lines(own, result["card"])]
+        lines += ["", f"{name}: {plural(own['rows'], 'row')}", *own_lines(own, result["card"])]
     lines += [f"{name}: not fitted: {reason}" for name, reason in families.get("failed", {}).items()]
     if families.get("families"):
         return "\n".join([*lines, "", *family_lines(families)])
-    lines += [f"{of_rows(result['rows'])}, {count(result['runs'], 'run')}", *own_lines(result, result["card"])]
+    lines += [f"{plural(result['rows'], 'row')}, {plural(result['runs'], 'run')}", *own_lines(result, result["card"])]
     lines.append(f"objective (sum) {result['objective']:.10g}")
     lines += ranking_lines(result.get("ranking", []))
     if "frontier" in result:
@@ -282,14 +283,6 @@ def text(result: Mapping[str, Any]) -> str:
         lines += family_lines(families)
     lines += [f"{d['level']}: {d['name']}: {d['text']}" for d in result["diagnostics"] if d["level"] != "ok"]
     return "\n".join([*lines, *next_run_lines(result.get("next_run", {}))])
-
-
-def count(amount: int, one: str) -> str:
-    return f"{amount} {one}{'' if amount == 1 else 's'}"
-
-
-def of_rows(rows: int) -> str:
-    return count(rows, "row")
 
 
 def own_lines(own: Mapping[str, Any], card: Mapping[str, Any]) -> list[str]:
