@@ -57,7 +57,7 @@ def command(uri: str, runs: Path, host: str, port: int) -> list[str]:
     """MLflow's server as one process of this interpreter."""
     return [
         *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri),
-        *("--artifacts-destination", str(store.artifact_location(runs)), "--host", host, "--port", str(port)),
+        *("--artifacts-destination", (runs.resolve() / store.ARTIFACTS).as_uri(), "--host", host, "--port", str(port)),
         *("--workers", "1", "--uvicorn-opts", "--log-level warning"),
     ]
 

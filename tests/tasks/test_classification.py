@@ -56,9 +56,19 @@ def test_smoothing_spreads_a_share_of_the_target_over_all_classes() -> None:
     assert loss.item() == pytest.approx(by_hand.item(), rel=1e-5)
 
 
-def test_evaluation_is_without_smoothing() -> None:
+def test_one_against_all_has_a_smoothed_target_for_each_class() -> None:
     data = split()
-    assert Classification(label_smoothing=0.3).evaluate(Echo(), data, 64) == Classification().evaluate(Echo(), data, 64)
+    task = Classification(classification_loss="binary_cross_entropy", label_smoothing=0.2)
+    [(_, loss)] = task.step(Echo(), data.inputs, data.targets)
+    targets = 0.8 * nn.functional.one_hot(data.targets, 5) + 0.2 / 5
+    ones, zeros = data.inputs.sigmoid().log(), (-data.inputs).sigmoid().log()
+    assert loss.item() == pytest.approx(-(targets * ones + (1 - targets) * zeros).sum(1).mean().item(), rel=1e-5)
+
+
+def test_evaluation_is_without_smoothing_and_by_the_cross_entropy_always() -> None:
+    data = split()
+    other = Classification(label_smoothing=0.3, classification_loss="binary_cross_entropy")
+    assert other.evaluate(Echo(), data, 64) == Classification().evaluate(Echo(), data, 64)
 
 
 def test_logits_of_two_equal_classes_cost_a_bit_each() -> None:

@@ -22,7 +22,7 @@ def test_what_the_size_sets_is_not_to_be_varied() -> None:
 
 def test_each_task_has_its_own() -> None:
     classification, regression = (set(parameters("mlp", task)) for task in ("classification", "regression"))
-    assert classification - regression == {"label_smoothing"}
+    assert classification - regression == {"label_smoothing", "classification_loss"}
     assert regression - classification == {"loss_function", "huber_delta"}
 
 

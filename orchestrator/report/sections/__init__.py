@@ -18,6 +18,7 @@ from orchestrator.report.sections import (
     run,
     scaling,
     search,
+    signs,
     summary,
     transfer,
 )
@@ -33,6 +34,7 @@ SECTIONS: Mapping[str, tuple[str, Callable[[Context], Section | None]]] = {
     "transfer": ("Transfer", transfer.section),
     "curves": ("Learning curves", curves.section),
     "search": ("What mattered", search.section),
+    "signs": ("Signs of trouble", signs.section),
     "divergence": ("Divergence", divergence.section),
     "budget": ("Budget and waste", budget.section),
     "cells": ("Cells", cells.section),
