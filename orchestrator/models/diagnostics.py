@@ -56,12 +56,12 @@ def listening(model: nn.Module) -> Iterator[Notes]:
     notes = Notes()
     parts = [part for part in model.modules() if hasattr(part, "notes")]
     for part in parts:
-        part.notes = notes  # type: ignore[assignment]
+        vars(part)["notes"] = notes
     try:
         yield notes
     finally:
         for part in parts:
-            part.notes = None  # type: ignore[assignment]
+            del vars(part)["notes"]  # its class has None
 
 
 def attention_entropy(weights: Tensor, visible: Tensor, own: Tensor | None = None) -> Tensor:
