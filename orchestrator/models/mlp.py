@@ -4,7 +4,8 @@ Rumelhart, Hinton, Williams, "Learning representations by back-propagating error
 additions that a search space may use: dropout after each hidden layer (Srivastava et al., JMLR 15, 2014) and batch
 normalization before each activation (Ioffe, Szegedy, ICML 2015).
 
-Letters: B batch, F input features (an image or a sequence is flattened), W width, O outputs.
+Letters: B batch, F input features (an image or a sequence is flattened), W width, O outputs. A forecast is relative to
+the last step (`forecasts.py`).
 The dial doubles the width and, in the two largest sizes, adds a layer.
 """
 
@@ -18,7 +19,9 @@ from torch import Tensor, nn
 
 from orchestrator.errors import UserError
 from orchestrator.models.activations import ACTIVATIONS, Activation
+from orchestrator.models.forecasts import from_last_step
 from orchestrator.tokens import Tokens
+from orchestrator.windows import Windows
 
 PAPER = "Rumelhart, Hinton, Williams: Learning representations by back-propagating errors, Nature 323, 1986"
 
@@ -45,8 +48,10 @@ class Config:
 
 
 class MLP(nn.Module):
-    def __init__(self, config: Config, features: int, outputs: int) -> None:
+    def __init__(self, config: Config, input_shape: tuple[int, ...], outputs: int) -> None:
         super().__init__()
+        self.forecasts = isinstance(input_shape, Windows)
+        features = math.prod(input_shape)
         layers: list[nn.Module] = []
         for _ in range(config.depth):
             # Batch normalization subtracts the mean, and with it any bias of the layer before.
@@ -62,6 +67,9 @@ class MLP(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[B, ...] → [B, O]: logits, or predicted values."""
+        return from_last_step(self._told, inputs) if self.forecasts else self._told(inputs)
+
+    def _told(self, inputs: Tensor) -> Tensor:
         outputs: Tensor = self.output(self.hidden(inputs.flatten(1)))
         return outputs
 
@@ -69,4 +77,4 @@ class MLP(nn.Module):
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
     if isinstance(input_shape, Tokens):
         raise UserError("mlp takes numbers, found text as token ids")
-    return MLP(config, math.prod(input_shape), outputs)
+    return MLP(config, input_shape, outputs)

@@ -11,7 +11,8 @@ Psychological Review 65(6), 1958. The photoperceptron of the paper (its figures 
 So it is often remembered as a single linear layer, but its power lies in the A-units, and their number is the dial here
 (B batch, S points, A units, O outputs). Two departures: x = y, and the responses are trained by gradient on the
 task's loss, as everything on this platform, in place of the paper's rules of reinforcement. The random connections are
-drawn with the initial weights, from the seed, and kept with them as a buffer.
+drawn with the initial weights, from the seed, and kept with them as a buffer. A forecast is relative to the last step
+(`forecasts.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from orchestrator.errors import UserError
+from orchestrator.models.forecasts import from_last_step
 from orchestrator.tokens import Tokens
+from orchestrator.windows import Windows
 
 PAPER = "Rosenblatt: The perceptron, a probabilistic model, Psychological Review 65(6), 1958"
 
@@ -61,8 +64,10 @@ class Config:
 class Perceptron(nn.Module):
     connections: Tensor  # [A, S]: +1 for each excitatory connection, -1 for each inhibitory one
 
-    def __init__(self, config: Config, points: int, outputs: int) -> None:
+    def __init__(self, config: Config, input_shape: tuple[int, ...], outputs: int) -> None:
         super().__init__()
+        self.forecasts = isinstance(input_shape, Windows)
+        points = math.prod(input_shape)
         units, each = config.association_units, config.connections
         connections = torch.zeros(units, points)
         # With replacement, as in the paper's analysis: a point drawn twice counts twice.
@@ -75,6 +80,9 @@ class Perceptron(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[B, ...] → [B, O]: logits, or predicted values."""
+        return from_last_step(self._told, inputs) if self.forecasts else self._told(inputs)
+
+    def _told(self, inputs: Tensor) -> Tensor:
         impulses = functional.linear(inputs.flatten(1), self.connections)
         fired = (impulses >= self.threshold).to(inputs.dtype)
         responses: Tensor = self.responses(self.dropout(fired))
@@ -84,4 +92,4 @@ class Perceptron(nn.Module):
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
     if isinstance(input_shape, Tokens):
         raise UserError("perceptron takes numbers, found text as token ids")
-    return Perceptron(config, math.prod(input_shape), outputs)
+    return Perceptron(config, input_shape, outputs)

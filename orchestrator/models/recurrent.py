@@ -6,11 +6,9 @@ Letters: B batch, T steps, F features of a step, S segment, W width, D direction
     layers of torch's own cells, each over the outputs of the one before, D × W wide
     pooling over the steps → linear → [B, O]; for a language model the linear layer at every step → [B, T, O]
 
-A forecast, of windows of a series, is relative to the last step: that is taken from all steps of the input, and added
-to all of the output. Else a level that lies elsewhere than in training is forecast back towards where it was (Zeng,
-Chen, Zhang, Xu, "Are transformers effective for time series forecasting?", AAAI 2023: NLinear). What a state would have
-to carry over a hundred hours it carries over four days, if a day is read at once (Lin and others, "SegRNN: segment
-recurrent neural network for long-term time series forecasting", 2023).
+A forecast, of windows of a series, is relative to the last step (`forecasts.py`). What a state would have to carry over
+a hundred hours it carries over four days, if a day is read at once (Lin and others, "SegRNN: segment recurrent neural
+network for long-term time series forecasting", 2023).
 
 Rows of different length are exact: a row's outputs are the same alone and in a padded batch. Padding is at the end,
 tokens of id 0 or steps of zeros throughout. Dropout is on the connections that are not recurrent: after the
@@ -32,6 +30,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from orchestrator.errors import UserError
+from orchestrator.models.forecasts import from_last_step
 from orchestrator.models.sequences import sequence_lengths
 from orchestrator.tokens import PADDING, Tokens
 from orchestrator.windows import Windows
@@ -63,13 +62,7 @@ class Recurrent(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """[B, T] or [B, T, F] → [B, O]: logits, or predicted values."""
-        last = inputs[:, -1:] if self.forecasts else None
-        states, lengths = self._states(inputs if last is None else inputs - last)
-        pooled = self._pooled(states, lengths)
-        outputs: Tensor = self.output(self.dropout(pooled))
-        if last is None:
-            return outputs
-        return (outputs.reshape(len(outputs), -1, last.shape[2]) + last).flatten(1)
+        return from_last_step(self._told, inputs) if self.forecasts else self._told(inputs)
 
     def at_every_step(self, inputs: Tensor) -> Tensor:
         """[B, T] → [B, T, O]: at each step the logits of what follows.
@@ -81,6 +74,10 @@ class Recurrent(nn.Module):
             raise UserError("a network that also reads backwards has seen the next token: set bidirectional: false")
         states, _ = self._states(inputs)
         outputs: Tensor = self.output(self.dropout(states))
+        return outputs
+
+    def _told(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.output(self.dropout(self._pooled(*self._states(inputs))))
         return outputs
 
     def _states(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
