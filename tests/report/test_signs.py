@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.report import contents, frames
 from orchestrator.report.pieces import Context, Section, Table
-from orchestrator.report.sections import SECTIONS, signs
+from orchestrator.report.sections import SECTIONS, signs, summary
 from orchestrator.report.theme import Dress
 
 Made = Callable[..., Path]
@@ -69,6 +69,16 @@ def test_the_mean_is_of_the_finalists_at_their_best_epochs(context: Any) -> None
     expected = finals.groupby("cell")["best_epoch"].mean() / 100
     assert table.set_index("cell")[UNITS].to_dict() == pytest.approx(expected.to_dict())
     assert set(table["finalists"]) == {2}
+
+
+def test_what_networks_note_of_themselves_is_no_column_of_the_verdict(context: Any) -> None:
+    made = context(lambda row: {ENTROPY: 0.7})
+    trials = made.frames.trials
+    for name in summary.NOTED:
+        trials[name] = 0.7
+    tables = [piece for piece in summary.section(made).pieces if isinstance(piece, Table)]
+    assert not {name for table in tables for name in table.frame.columns} & set(summary.NOTED)
+    assert set(summary.NOTED) <= {sign.column.replace("validation", "test") for sign in signs.SIGNS}
 
 
 def test_a_family_without_the_sign_is_not_in_the_table(context: Any) -> None:

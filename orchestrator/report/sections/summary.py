@@ -24,6 +24,9 @@ from orchestrator.report.pieces import (
 from orchestrator.report.sections import anytime
 from orchestrator.report.verdict import BETTER, EQUAL, Standing, Verdict
 
+# What some networks note of themselves is no result: `signs.py` shows it.
+NOTED = ("test_attention_entropy", "test_smoothness", "test_active_units")
+
 
 def section(context: Context) -> Section:
     found = verdict.judge(context.frames, context.options.confidence, context.options.delta or None)
@@ -129,9 +132,8 @@ def _draw_standing(context: Context, axes: Axes, y: float, one: Standing, notes:
 def _standings(context: Context, found: Verdict) -> Table:
     metric = f"test_{context.frames.metric}"
     finals = context.frames.finals.set_index("trial")
-    others = [
-        name for name in finals.columns if name.startswith("test_") and name != metric and finals[name].notna().any()
-    ]
+    measured = [name for name in finals.columns if name.startswith("test_") and finals[name].notna().any()]
+    others = [name for name in measured if name not in (metric, *NOTED)]
     rows = [
         {"family": one.family, "cell": one.cell, "size": one.size, "data_fraction": one.data_fraction,
          metric: one.mean, f"{metric}_sd": one.spread, **finals.loc[list(one.trials), others].mean().to_dict(),
