@@ -59,7 +59,7 @@ def test_where_nothing_shows_it_is_said_what_was_looked_for(context: Any) -> Non
     made = context(lambda row: {ENTROPY: 0.7, UNITS: 0.9})
     _, answer = said(made)
     tested = made.frames.finals["cell"].nunique()
-    assert answer == f"Nothing shows in attention entropy and active units of {tested} cells."
+    assert answer == f"No sign of it in attention entropy and active units ({tested} cells)."
 
 
 def test_the_mean_is_of_the_finalists_at_their_best_epochs(context: Any) -> None:

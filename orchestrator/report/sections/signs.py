@@ -38,20 +38,36 @@ class Sign:
 
 SIGNS = (
     Sign(
-        *("validation_attention_entropy", "Attention entropy", "1: attention looks everywhere alike, 0: at one place"),
-        *(0.1, True, "attention has collapsed to single places"),
+        "validation_attention_entropy",
+        "Attention entropy",
+        meaning="1 where attention looks everywhere alike, 0 where it looks at one place",
+        bound=0.1,
+        below=True,
+        trouble="attention has collapsed to single places",
     ),
     Sign(
-        *("validation_smoothness", "Smoothness", "mean likeness (cosine) of two nodes of a graph after the last hop"),
-        *(0.95, False, "the nodes of a graph can hardly be told apart"),
+        "validation_smoothness",
+        "Smoothness",
+        meaning="mean likeness (cosine) of two nodes of a graph after the last hop",
+        bound=0.95,
+        below=False,
+        trouble="the nodes of a graph can hardly be told apart",
     ),
     Sign(
-        *("validation_active_units", "Active units", "share of the latents that the data move"),
-        *(0.5, True, "most latents are unused: the posterior has collapsed to the prior"),
+        "validation_active_units",
+        "Active units",
+        meaning="share of the latents that the data move",
+        bound=0.5,
+        below=True,
+        trouble="most latents are unused: the posterior has collapsed to the prior",
     ),
     Sign(
-        *("validation_coverage", "Coverage", "share of real images that have a generated one near by"),
-        *(0.5, True, "what is generated leaves out most kinds of images"),
+        "validation_coverage",
+        "Coverage",
+        meaning="share of real images that have a generated one near by",
+        bound=0.5,
+        below=True,
+        trouble="what is generated leaves out most kinds of images",
     ),
 )
 GRADIENT = "gradient_norm"
@@ -93,7 +109,7 @@ def _answer(context: Context, frame: pd.DataFrame, signs: Sequence[Sign]) -> Mar
     troubles = _troubles(frame, signs)
     if not troubles:
         looked = wording.listing([sign.title.lower() for sign in signs])
-        return Markup("Nothing shows in {} of {}.").format(looked, wording.plural(len(frame), "cell"))
+        return Markup("No sign of it in {} ({}).").format(looked, wording.plural(len(frame), "cell"))
     said = [
         Markup("{}: {} ({})").format(
             Markup(wording.listing([str(family_mark(context, row.family, row.cell)) for row in cells.itertuples()])),
@@ -106,8 +122,8 @@ def _answer(context: Context, frame: pd.DataFrame, signs: Sequence[Sign]) -> Mar
 
 
 def _legend(signs: Sequence[Sign]) -> Markup:
-    parts = [f"{sign.title}: {sign.meaning}; marked {sign.limit}" for sign in signs]
-    return paragraph("{}. Where to look closer: no network was chosen by these.", ". ".join(parts))
+    parts = [f"{sign.title}: {sign.meaning}; in bold {sign.limit}" for sign in signs]
+    return paragraph("{}. Bold is where to look closer; no network was chosen by these.", ". ".join(parts))
 
 
 def _table(context: Context, frame: pd.DataFrame, signs: Sequence[Sign]) -> Table:
