@@ -32,7 +32,8 @@ ALIKE = 0.05
 def expectations(
     cell: Cell, before: Sequence[CellSearch], space: Space, direction: str
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Configurations to begin with, each with its `origin`: first the predicted one, then those that were best.
+    """Configurations to begin with, each with its `origin`: first the predicted one, then those that were best in each
+    smaller cell, from the nearest on, and if that is not enough, the nearest's next best.
 
     before: the searches of all smaller cells, which are over. The prediction is the best configuration of the nearest
     one, with what is in `FITTED` moved to where a law through all of them leads.
@@ -50,10 +51,23 @@ def expectations(
             if not math.isclose(value, base[name], rel_tol=ALIKE):
                 predicted[name] = _within(space.parameters[name], value)
     known = [(records.PREDICTED, predicted)]
-    for _, best in reversed(ranked):
-        known.append((records.COPIED, best[0].trial.config))
-    distinct = [pair for number, pair in enumerate(known) if pair[1] not in [one for _, one in known[:number]]]
+    known += [(records.COPIED, best[0].trial.config) for _, best in reversed(ranked)]
+    known += [(records.COPIED, told.trial.config) for told in ranked[-1][1][1:]]
+    distinct: list[tuple[str, dict[str, Any]]] = []
+    for origin, config in known:
+        if not any(_alike(config, one) for _, one in distinct):
+            distinct.append((origin, config))
     return distinct[:MOST]
+
+
+def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether both are the same, but for little in what a law predicts."""
+
+    def same(name: str) -> bool:
+        close = name in FITTED and math.isclose(one[name], other[name], rel_tol=ALIKE)
+        return close or one[name] == other[name]
+
+    return one.keys() == other.keys() and all(map(same, one))
 
 
 def _best(search: CellSearch, direction: str) -> list[TrialHistory]:

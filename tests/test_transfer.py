@@ -78,8 +78,17 @@ def test_a_rate_of_another_optimizer_says_nothing() -> None:
 
 def test_the_best_few_of_a_cell_count_not_the_best_alone() -> None:
     small = search(cell(1000), (1.0, 0.001, "adam"), (1.01, 0.01, "adam"), (1.02, 0.1, "adam"), (9.0, 1.0, "adam"))
-    [(_, predicted), (_, copied)] = transfer.expectations(cell(4000), [small], SPACE, "min")
-    assert predicted["learning_rate"] == pytest.approx(0.01) and copied["learning_rate"] == 0.001
+    [(_, predicted), *copied] = transfer.expectations(cell(4000), [small], SPACE, "min")
+    assert predicted["learning_rate"] == pytest.approx(0.01)
+    # The second best is what is predicted already; the third fills what a second smaller cell would have told.
+    assert [config["learning_rate"] for _, config in copied] == [0.001, 0.1]
+
+
+def test_the_nearest_cells_next_best_comes_after_the_best_of_every_cell() -> None:
+    small = search(cell(1000), (1.0, 0.02, "sgd"), (1.1, 0.03, "sgd"))
+    large = search(cell(2000), (1.0, 0.01, "adam"), (1.5, 0.04, "adam"))
+    _, *copied = transfer.expectations(cell(4000), [small, large], SPACE, "min")
+    assert [(config["optimizer"], config["learning_rate"]) for _, config in copied] == [("adam", 0.01), ("sgd", 0.02)]
 
 
 def test_where_nothing_came_to_an_end_nothing_is_expected() -> None:
@@ -116,7 +125,8 @@ def test_the_larger_cell_waits_for_the_smaller_and_begins_with_what_it_found(tmp
     assert all(asked.index(name) < opening for name in searched)
     assert all(ended.index(name) < ended.index(f"{large.id}-t000") for name in searched)
     origins = [one.trial.origin for one in past.trials.values() if one.trial.cell == large.id]
-    assert origins[:2] == [records.PREDICTED, records.COPIED] and set(origins[2:]) == {records.SAMPLED}
+    assert origins[:3] == [records.PREDICTED, records.COPIED, records.COPIED]
+    assert set(origins[3:]) == {records.SAMPLED}
     best = min(
         (past.trials[name] for name in searched if past.trials[name].status == "complete"), key=lambda t: t.value or 0
     )
