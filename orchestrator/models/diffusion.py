@@ -172,6 +172,13 @@ class Diffusion(nn.Module):
         told: Tensor = (self.network if self.training else self.average)(noisy, steps)
         return left.sqrt() * told + (1 - left).sqrt() * noisy
 
+    def compared_at(self, rows: int) -> Tensor:
+        """Random steps [rows] at which networks are compared: those with the noise of the linear schedule's, which are
+        uniform, nearest to it where the network's schedule is another."""
+        device = self.remaining.device
+        levels = remaining("linear").float().to(device)[torch.randint(STEPS, (rows,), device=device)]
+        return (self.remaining - levels[:, None]).abs().argmin(1)
+
     def forward(self, images: Tensor) -> Tensor:
         """[B, channels, height, width] in [0, 1] → [B, pixels]: the noise seen in images as they are, at the first
         step. Not what the model is for: see `generate`."""

@@ -10,9 +10,9 @@ operations (section 3.3). 0 is B0; the dial lies below, in steps of 6, where the
 to multiples of 8 as the paper's code does, below B0 to multiples of 2, since 8 would be a large part of a layer.
 
 Departures: resolution, the third thing that the paper scales, comes with the data; strides are taken in the table's
-order as long as they leave maps of at least 4×4 (224 → 7 as in the paper, 28 → 4 and 8 → 4), the others are 1. The
-running averages of batch normalization follow faster (0.1 where the paper has 0.01), as runs here are short. Dropout
-comes before the output, as in the paper; stochastic depth (Huang et al., ECCV 2016) is an option.
+order as long as maps are larger than 4×4 (224 → 7 as in the paper, 28 → 4 and 8 → 4), the others are 1. The running
+averages of batch normalization follow faster (0.1 where the paper has 0.01), as runs here are short. Dropout comes
+before the output, as in the paper; stochastic depth (Huang et al., ECCV 2016) is an option.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ SIZES: Mapping[str, Mapping[str, int]] = {
 class Config:
     """compound: the paper's φ. dropout: before the output; 0.2 in B0.
 
-    stochastic_depth: probability that the last block's sum is left out for a row in training; it rises linearly to
-        that from 0 at the first block. 0.2 in B0.
+    stochastic_depth: probability that a block's sum is left out for a row in training rises linearly from 0 at the
+        first block, by this divided by the number of blocks each, as in the paper's code. 0.2 in B0.
     """
 
     compound: int
@@ -131,7 +131,7 @@ class EfficientNet(nn.Module):
         inputs, side = input_shape[0], min(input_shape[1:])
 
         def stride(wanted: int) -> int:
-            """The table's stride, or 1 where it would leave maps of less than 4×4."""
+            """The table's stride, or 1 where maps are 4×4 or less already."""
             nonlocal side
             taken = wanted if side > 4 else 1
             side = -(-side // taken)

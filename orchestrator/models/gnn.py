@@ -19,7 +19,8 @@ The dial is the width; 16 is GCN's for Cora, 64 GAT's. More hops than two or thr
 Where nodes are classified, the papers' last hop gives the classes; here it has no rectifier, and a dense layer follows.
 
 Departures: GIN reads out its last hop, the paper all of them; gat has a rectifier where the paper has ELU; sage has no
-normalization of lengths. Dropout is before every layer as in gcn and gat, and of attention's weights as in gat.
+normalization of lengths. Dropout is before every hop as in gcn and gat, of attention's weights as in gat, and before
+the dense layer where graphs are told, as in gin.
 """
 
 from __future__ import annotations

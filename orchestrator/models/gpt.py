@@ -43,6 +43,8 @@ SIZES: Mapping[str, Mapping[str, int]] = {
     "xl": {"width": 192, "depth": 6, "heads": 12},
 }
 
+DEVIATION = 0.02  # of the weights at the start, and so of the tokens' embeddings
+
 
 @dataclass(frozen=True)
 class Config:
@@ -85,19 +87,19 @@ class GPT(nn.Module):
         super().__init__()
         self.longest = longest
         self.embedding = nn.Embedding(vocabulary, config.width)
-        self.positions = Added(config.positions, longest, config.width)
+        self.positions = Added(config.positions, longest, config.width, scale=math.sqrt(2) * DEVIATION)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, longest) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
         self.output = nn.Linear(config.width, vocabulary, bias=False)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=0.02)
+                nn.init.normal_(module.weight, std=DEVIATION)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
         for name, weight in self.named_parameters():
             if name.endswith(("attention.output.weight", "dense.2.weight")):
-                nn.init.normal_(weight, std=0.02 / math.sqrt(2 * config.depth))
+                nn.init.normal_(weight, std=DEVIATION / math.sqrt(2 * config.depth))
         if config.tied:
             self.output.weight = self.embedding.weight
 

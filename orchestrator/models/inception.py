@@ -7,8 +7,8 @@ the table below is its table 1, whose names are kept. A module concatenates four
 
 The dial takes some of the table's rows and multiplies all widths, as the width multiplier of TF-Slim's networks does.
 After conv1, after conv2 and between the threes, fours and fives the maps are halved by 3×3 maxima of stride 2. Images
-of less than 128 pixels have a conv1 of 3×3 and stride 1 in place of 7×7 and stride 2, and a pooling that would leave
-them less than 4×4 is left out (28 → 14 → 7 → 4, 8 → 4).
+of less than 128 pixels have a conv1 of 3×3 and stride 1 in place of 7×7 and stride 2, and a pooling of maps of 4×4 or
+less is left out (28 → 14 → 7 → 4, 8 → 4).
 
 Departures: no auxiliary classifiers, which are thrown away after training; no local response normalization; poolings
 are padded to halve exactly. Batch normalization before each activation, an option that is on unless told, is that of

@@ -21,17 +21,21 @@ Positions = Literal["learned", "sinusoidal", "rotary"]
 
 
 class Added(nn.Module):
-    """Adds learned or sinusoidal positions to embeddings; leaves them alone for rotary ones."""
+    """Adds learned or sinusoidal positions to embeddings; leaves them alone for rotary ones.
+
+    scale: of the sinusoids, whose deviation is √½ without it. Added to embeddings that begin much smaller, they would
+    be all that the network sees.
+    """
 
     table: Tensor
 
-    def __init__(self, positions: Positions, longest: int, width: int) -> None:
+    def __init__(self, positions: Positions, longest: int, width: int, scale: float = 1.0) -> None:
         super().__init__()
         self.positions = positions
         if positions == "learned":
             self.learned = nn.Embedding(longest, width)
         elif positions == "sinusoidal":
-            self.register_buffer("table", sinusoids(longest, width), persistent=False)
+            self.register_buffer("table", scale * sinusoids(longest, width), persistent=False)
 
     def forward(self, embedded: Tensor, first: int = 0) -> Tensor:
         """[B, T, D] → [B, T, D]; `first` is the position of its first step."""

@@ -52,11 +52,11 @@ class AdversarialGeneration:
     def step(self, model: Any, inputs: Tensor, targets: Tensor) -> Iterator[tuple[str, Tensor]]:
         for _ in range(self.discriminator_steps):
             fakes = model.generate(len(inputs)).detach()
-            loss = self.discriminators(model.score(inputs), model.score(fakes))
+            loss = self.discriminators(model.score(inputs).float(), model.score(fakes).float())
             if self.adversarial_loss == "wasserstein":
                 loss = loss + self.penalty * steepness(model, inputs, fakes)
             yield "discriminator", loss
-        yield "generator", self.generators(model.score(model.generate(len(inputs))))
+        yield "generator", self.generators(model.score(model.generate(len(inputs))).float())
 
     def discriminators(self, real: Tensor, fake: Tensor) -> Tensor:
         """Its loss for the scores [n] of images of the data and of the generator, without a penalty."""

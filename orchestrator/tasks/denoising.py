@@ -29,8 +29,8 @@ class Denoising:
     """inputs [n, ...] in [0, 1]; targets are not used, whatever they are.
 
     The model has `steps` of noise: `noisy(images, steps, noise)` puts it on, `noise(noisy, steps)` tells it,
-    `follow(decay)` moves an average after the weights, and `generate(n)` makes images. In evaluation mode the average
-    is what tells.
+    `follow(decay)` moves an average after the weights, `generate(n)` makes images, and `compared_at(n)` gives random
+    steps for n images that have as much noise in every network. In evaluation mode the average is what tells.
 
     ema_decay: how slowly the average follows; 0: it is the weights.
     """
@@ -45,22 +45,25 @@ class Denoising:
             raise UserError(f"ema_decay must be at least 0 and below 1, found {self.ema_decay}")
 
     def step(self, model: Any, inputs: Tensor, targets: Tensor) -> Iterator[tuple[str, Tensor]]:
-        yield "", errors(model, inputs).mean()
+        steps = torch.randint(model.steps, (len(inputs),), device=inputs.device)
+        yield "", errors(model, inputs, steps).mean()
         model.follow(self.ema_decay)
 
     def evaluate(self, model: Any, split: Split, batch_size: int) -> dict[str, float]:
-        """loss: as in training, at one random step for each image; frechet, coverage: see `judged.py`."""
+        """loss: as in training, at one random step for each image, with as much noise whatever the network's own
+        schedule; frechet, coverage: see `judged.py`."""
+        parts = []
         with evaluating(model):
-            parts = [errors(model, inputs).double() for inputs in torch.split(split.inputs, batch_size)]
+            for inputs in torch.split(split.inputs, batch_size):
+                parts.append(errors(model, inputs, model.compared_at(len(inputs))).double())
         return {"loss": torch.cat(parts).mean().item()} | judged.measure(model, split, batch_size)
 
     def example(self, rows: int, input_shape: tuple[int, ...], outputs: int) -> tuple[Tensor, Tensor]:
         return torch.rand(rows, *input_shape), torch.zeros(rows, 0)
 
 
-def errors(model: Any, images: Tensor) -> Tensor:
-    """Mean squared error of the noise told of each image, at a random step: [n, ...] → [n]."""
-    steps = torch.randint(model.steps, (len(images),), device=images.device)
+def errors(model: Any, images: Tensor, steps: Tensor) -> Tensor:
+    """Mean squared error of the noise told of each image at its step: [n, ...], [n] → [n]."""
     noise = torch.randn_like(images)
     told = model.noise(model.noisy(images, steps, noise), steps).float()
     return functional.mse_loss(told, noise, reduction="none").flatten(1).mean(1)

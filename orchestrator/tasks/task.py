@@ -31,6 +31,8 @@ class Task(Protocol):
     metrics: what `evaluate` returns, and which way each is better.
     players: the parts of the model that have an optimizer of their own, by attribute name. "" is the whole model;
         an adversarial task has two.
+    costly, where a task has it: names of its real hyperparameters that change how much is computed; for the others
+        `training.parameters.cost` counts operations once.
     """
 
     metrics: ClassVar[Mapping[str, Direction]]

@@ -1,4 +1,4 @@
-"""Transduction: one sequence of tokens into another, such as spelling into sounds.
+"""Transduction (sequence to sequence): one sequence of tokens into another, such as spelling into sounds.
 
 In training the decoder is given the true tokens before each one that it is to predict (teacher forcing: Williams,
 Zipser, Neural Computation 1(2), 1989); in evaluation it also has to go by its own.
@@ -18,6 +18,8 @@ from orchestrator.errors import UserError
 from orchestrator.tasks.predict import evaluating
 from orchestrator.tasks.task import Direction, Split
 from orchestrator.tokens import BEGIN, END, PADDING, SPECIAL
+
+_PAIRS = 1 << 18  # of a source's and a target's steps at a time in an evaluation: attention keeps numbers of each
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,10 @@ class Transduction:
         these are the phoneme and the word error rate.
         """
         totals = torch.zeros(5, dtype=torch.float64)
+        pairs = split.inputs.shape[1] * split.targets.shape[1]
+        rows = max(1, min(batch_size, _PAIRS // pairs))
         with evaluating(model):
-            for inputs, targets in zip(
-                torch.split(split.inputs, batch_size), torch.split(split.targets, batch_size), strict=True
-            ):
+            for inputs, targets in zip(torch.split(split.inputs, rows), torch.split(split.targets, rows), strict=True):
                 true = targets[:, 1:]
                 loss = _loss(model.at_every_step(inputs, targets[:, :-1]).float(), true, reduction="sum")
                 errors = edit_distance(model.greedy(inputs, true.shape[1]), true)

@@ -317,12 +317,17 @@ def _epoch(training: _Training, train: Split, validation: Split) -> EpochRow:
         "samples_per_second": rows / (between - start),
         "flops": before["flops"] + rows * training.flops_per_sample,
         "samples": before["samples"] + rows,
-        "gradient_norm": torch.stack(watch.norms).mean().item(),
+        "gradient_norm": _mean_of_finite(torch.stack(watch.norms)),
     }
     for value in (measured.get("loss", 0.0), row[training.job.metric]):
         if not math.isfinite(value):
             raise watch.blame(f"validation {not_finite(value)}", watch.step, training.updates.model)
     return row
+
+
+def _mean_of_finite(norms: Tensor) -> float:
+    """Without the steps by which a gradient scaler finds its scale; NaN where there are no others."""
+    return norms[norms.isfinite()].mean().item()
 
 
 def _train(training: _Training, split: Split, epoch: int) -> float:

@@ -142,12 +142,14 @@ def describe(
 def cost(settings: Settings, input_shape: tuple[int, ...], outputs: int) -> Description:
     """`describe` for a checked configuration; remembered, so that trials that differ in rates alone share it."""
     sized = {field for size in settings.family.sizes.values() for field in size}
-    model, task = _without_floats(settings.model, sized), _without_floats(settings.task, set())
+    # A task names in `costly` which of its real numbers change how much is computed.
+    costly = set(getattr(settings.task, "costly", ()))
+    model, task = _without_floats(settings.model, sized), _without_floats(settings.task, costly)
     return _cost(settings.family, model, task, input_shape, outputs)
 
 
 def _without_floats(config: Any, keep: set[str]) -> Any:
-    """A real number (a probability, a coefficient) doesn't change a network's shape, unless the size sets it."""
+    """A real number (a probability, a coefficient) doesn't change what is computed, but for those to keep."""
     kinds = _fields(cast(Any, type(config)))
     reals = {f.name: f.default for f in fields(config) if f.name not in keep and kinds[f.name] is float}
     return replace(config, **reals)

@@ -4,7 +4,8 @@ In pieces, each player's gradients are sums over the pieces, weighted by rows, a
 step as with the whole batch, up to rounding, with the memory of one piece. It is another step, though not a worse one,
 where rows of a batch meet or draw random numbers: batch normalization takes its statistics over a piece (as in Hoffer
 et al., NeurIPS 2017) and moves its running averages once a piece, a loss over pairs of rows sees the pairs within a
-piece, and dropout draws other masks.
+piece, and dropout draws other masks; or where a loss is a mean over something that rows have unequal numbers of, as of
+tokens in `transduction` and of labelled nodes in `node_classification`: each piece has its own mean.
 """
 
 from __future__ import annotations

@@ -179,6 +179,16 @@ def test_sampling_goes_from_the_last_step_to_the_first_over_as_many_as_told(
 # ---- the average -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("noise_schedule", ["linear", "cosine"])
+def test_networks_are_compared_at_the_same_noise_whatever_their_schedule(noise_schedule: Any) -> None:
+    """A loss at steps of its own would be the lower the more noise a schedule has."""
+    model = build(noise_schedule=noise_schedule)
+    torch.manual_seed(0)
+    levels = remaining("linear").float()[torch.randint(STEPS, (500,))]
+    torch.manual_seed(0)
+    assert (model.remaining[model.compared_at(500)] - levels).abs().max() < 2e-3
+
+
 def test_the_average_is_state_and_no_parameter() -> None:
     model = build()
     assert not [name for name, _ in model.named_parameters() if "average" in name]

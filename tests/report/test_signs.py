@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,13 @@ def test_the_mean_is_of_the_finalists_at_their_best_epochs(context: Any) -> None
     expected = finals.groupby("cell")["best_epoch"].mean() / 100
     assert table.set_index("cell")[UNITS].to_dict() == pytest.approx(expected.to_dict())
     assert set(table["finalists"]) == {2}
+
+
+def test_what_a_sweep_is_judged_by_is_no_sign(context: Any) -> None:
+    made = context(lambda row: {ENTROPY: 0.04, "validation_coverage": 0.2})
+    found, answer = said(replace(made, frames=replace(made.frames, metric="coverage")))
+    assert "attention has collapsed" in answer and "leaves out" not in answer
+    assert found.numbers == {"signs_of_trouble": 1}
 
 
 def test_what_networks_note_of_themselves_is_no_column_of_the_verdict(context: Any) -> None:

@@ -79,6 +79,14 @@ def test_the_non_saturating_game_is_torchs_cross_entropy() -> None:
 
 
 @losses
+def test_losses_are_of_scores_in_full_precision(adversarial_loss: str) -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        game = Game()
+        for name, loss in task(adversarial_loss).step(game, inputs(), torch.zeros(8, 0)):
+            assert loss.dtype == torch.float32, name
+
+
+@losses
 @pytest.mark.parametrize("steps", [1, 3])
 def test_the_discriminator_moves_first_and_as_often_as_told(adversarial_loss: str, steps: int) -> None:
     played = task(adversarial_loss, discriminator_steps=steps)

@@ -37,6 +37,9 @@ class Known(nn.Module):
     def noise(self, noisy: Tensor, steps: Tensor) -> Tensor:
         return self.share * noisy
 
+    def compared_at(self, rows: int) -> Tensor:
+        return torch.randint(self.steps, (rows,))
+
     def follow(self, decay: float) -> None:
         self.followed.append(decay)
 
@@ -46,17 +49,17 @@ class Known(nn.Module):
 
 def test_the_loss_is_the_share_of_the_noise_that_is_not_told() -> None:
     torch.manual_seed(0)
-    images = torch.rand(400, 50)
-    assert errors(Known(1.0), images).max() == 0
-    assert errors(Known(0.0), images).mean().item() == pytest.approx(1, abs=0.03)
-    assert errors(Known(0.5), images).mean().item() == pytest.approx(0.25, abs=0.01)
-    assert errors(Known(0.5), images).shape == (400,)
+    images, steps = torch.rand(400, 50), torch.zeros(400, dtype=torch.int64)
+    assert errors(Known(1.0), images, steps).max() == 0
+    assert errors(Known(0.0), images, steps).mean().item() == pytest.approx(1, abs=0.03)
+    assert errors(Known(0.5), images, steps).mean().item() == pytest.approx(0.25, abs=0.01)
+    assert errors(Known(0.5), images, steps).shape == (400,)
 
 
 def test_every_step_is_as_likely_for_each_image() -> None:
     torch.manual_seed(0)
     model = Known(0.0)
-    errors(model, torch.rand(10_000, 2))
+    next(Denoising().step(model, torch.rand(10_000, 2), torch.zeros(10_000, 0)))
     counts = torch.bincount(model.seen[0], minlength=10)
     assert len(counts) == 10 and counts.min() > 900
 

@@ -91,6 +91,16 @@ def test_evaluation_counts_the_chosen(batch_size: int) -> None:
     assert measured["perplexity"] == pytest.approx(math.exp(measured["loss"]), rel=1e-5)
 
 
+def test_what_is_told_in_evaluation_is_as_much_whatever_was_told_in_training() -> None:
+    """Else the fewer are hidden the better a model seems."""
+    measured = []
+    for masked in (0.1, 0.15, 0.3):
+        torch.manual_seed(0)
+        split = Split(text(), torch.zeros(400))
+        measured.append(MaskedLanguageModelling(masked=masked).evaluate(Reader(), split, 100))
+    assert measured[0] == measured[1] == measured[2]
+
+
 def test_an_example_can_be_told() -> None:
     inputs, _ = MaskedLanguageModelling().example(30, Tokens(6, 9), 9)
     assert inputs.shape == (30, 6) and (inputs == inputs[:, :1]).all() and inputs.min() >= 5 and inputs.max() < 9

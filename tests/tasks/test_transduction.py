@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from orchestrator.data.load import Split
 from orchestrator.errors import UserError
+from orchestrator.tasks import transduction
 from orchestrator.tasks.transduction import Transduction, edit_distance
 from orchestrator.tokens import BEGIN, END, PADDING, Tokens
 
@@ -85,6 +86,14 @@ def test_metrics_equal_a_count_by_hand(batch_size: int) -> None:
     assert measured["loss"] == pytest.approx((9 * total + 4 * (total - 2)) / 13)
     assert measured["token_error_rate"] == pytest.approx(3 / 9)
     assert measured["word_error_rate"] == pytest.approx(2 / 4)
+
+
+def test_a_long_batch_is_judged_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Transduction().evaluate(Copier(10), split(), 10)
+    monkeypatch.setattr(transduction, "_PAIRS", 2 * 3 * 5)  # two rows of a source of 3 and a target of 5
+    model = Copier(10)
+    assert Transduction().evaluate(model, split(), 10) == pytest.approx(whole)
+    assert len(model.before) == 2
 
 
 def test_training_gives_the_true_tokens_before_each() -> None:

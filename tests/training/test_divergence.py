@@ -5,6 +5,7 @@ import pickle
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +163,14 @@ def test_with_a_gradient_scaler_an_overflow_is_no_divergence(few_digits: Data, m
         scales.append(self.scaler.get_scale())
 
     monkeypatch.setattr(update.Updates, "_move", noted)
-    rows = list(fit(Job("mlp", "s", {"batch_size": 10, "learning_rate": 3e-3}, 0, 6), few_digits))
+    rows = list(
+        fit(Job("mlp", "s", {"batch_size": 10, "learning_rate": 3e-3, "gradient_clip": 10.0}, 0, 6), few_digits)
+    )
     assert scales[:25] == [2.0 ** (49 - step) for step in range(25)], "it overflowed for more than an epoch"
     assert rows[-1]["train_loss"] < 0.7 * rows[0]["train_loss"]
+    epoch, into = divmod(sum(b < a for a, b in pairwise([2.0**50, *scales])), len(scales) // 6)
+    assert into, "an epoch begins with overflows and ends without"
+    assert math.isnan(rows[0]["gradient_norm"]) and math.isfinite(rows[epoch]["gradient_norm"])
 
 
 # ---- explosion ------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Does a network suffer from what its kind is known to suffer from? By what finalists noted of themselves.
 
-At the epoch that was best by validation, the mean over a cell's finalists. Nothing is chosen by these.
+At the epoch that was best by validation, the mean over a cell's finalists. Nothing is chosen by these: of a sweep that
+is judged by one, it is left out.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ GRADIENT = "gradient_norm"
 def section(context: Context) -> Section | None:
     """None where no network has a sign of its own, or no finalist has reported yet."""
     frame = of_cells(context)
-    signs = [sign for sign in SIGNS if sign.column in frame]
+    signs = [sign for sign in SIGNS if sign.column in frame and sign.column != f"validation_{context.frames.metric}"]
     if not signs or frame.empty:
         return None
     return Section(
