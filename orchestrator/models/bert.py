@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from orchestrator.errors import UserError
 from orchestrator.models.attention import Attention
+from orchestrator.models.checks import check_dropout
 from orchestrator.models.diagnostics import Notes
 from orchestrator.models.positions import Added
 from orchestrator.tokens import BEGIN, PADDING, Tokens
@@ -60,8 +61,7 @@ class Config:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must be at least 0 and below 1, found {self.dropout}")
+        check_dropout(self.dropout)
 
 
 class Block(nn.Module):

@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from orchestrator.errors import UserError
+from orchestrator.models.checks import check_dropout, check_images
 
 PAPER = "Ho, Jain, Abbeel: Denoising diffusion probabilistic models, NeurIPS 2020"
 
@@ -64,8 +65,7 @@ class Config:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must be at least 0 and below 1, found {self.dropout}")
+        check_dropout(self.dropout)
         if not 1 <= self.sampling_steps <= STEPS:
             raise UserError(f"sampling_steps must be from 1 to {STEPS}, found {self.sampling_steps}")
 
@@ -227,7 +227,5 @@ def as_buffers(network: nn.Module) -> nn.Module:
 
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
     """`outputs` is not used: they are the pixels of the input."""
-    if len(input_shape) != 3 or min(input_shape[1:]) < 8:
-        shape = "×".join(map(str, input_shape))
-        raise UserError(f"diffusion takes images [channels, height, width] of at least 8×8, found inputs of {shape}")
+    check_images("diffusion", input_shape)
     return Diffusion(config, input_shape)

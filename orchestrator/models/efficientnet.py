@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.errors import UserError
+from orchestrator.models.checks import check_images
 
 PAPER = "Tan, Le: EfficientNet, rethinking model scaling for convolutional neural networks, ICML 2019"
 
@@ -165,7 +166,5 @@ class EfficientNet(nn.Module):
 
 
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-    if len(input_shape) != 3 or min(input_shape[1:]) < 8:
-        shape = "×".join(map(str, input_shape))
-        raise UserError(f"efficientnet takes images [channels, height, width] of at least 8×8, found inputs of {shape}")
+    check_images("efficientnet", input_shape)
     return EfficientNet(config, input_shape, outputs)

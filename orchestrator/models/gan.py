@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from orchestrator.errors import UserError
+from orchestrator.models.checks import check_dropout, check_images
 
 PAPER = "Radford, Metz, Chintala: Unsupervised representation learning with deep convolutional GANs, ICLR 2016"
 
@@ -48,8 +48,7 @@ class Config:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must be at least 0 and below 1, found {self.dropout}")
+        check_dropout(self.dropout)
 
 
 class Generator(nn.Module):
@@ -108,7 +107,5 @@ class GAN(nn.Module):
 
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
     """`outputs` is not used: a generator makes images of the input's shape."""
-    if len(input_shape) != 3 or min(input_shape[1:]) < 8:
-        shape = "×".join(map(str, input_shape))
-        raise UserError(f"gan takes images [channels, height, width] of at least 8×8, found inputs of {shape}")
+    check_images("gan", input_shape)
     return GAN(config, input_shape)

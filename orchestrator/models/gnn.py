@@ -36,6 +36,7 @@ from torch.nn import functional
 
 from orchestrator.errors import UserError
 from orchestrator.graphs import Graphs
+from orchestrator.models.checks import check_dropout
 from orchestrator.models.diagnostics import Notes, smoothness
 
 PAPER = "Kipf, Welling: Semi-supervised classification with graph convolutional networks, ICLR 2017"
@@ -62,8 +63,7 @@ class Config:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must be at least 0 and below 1, found {self.dropout}")
+        check_dropout(self.dropout)
         if self.hops < 1:
             raise UserError(f"hops must be 1 or more, found {self.hops}")
         if self.heads < 1 or self.width % self.heads:

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from orchestrator.models.recurrent import Pooling, Recurrent, check_dropout, check_segment, features_of
+from orchestrator.models.checks import check_dropout
+from orchestrator.models.recurrent import Pooling, Recurrent, check_segment, features_of
 
 PAPER = "Cho, van Merriënboer, Gulcehre et al.: Learning phrase representations using RNN encoder-decoder, EMNLP 2014"
 

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from orchestrator.errors import UserError
+from orchestrator.models.checks import check_dropout, check_images
 
 PAPER = "Szegedy, Liu, Jia, Sermanet, Reed, Anguelov, and others: Going deeper with convolutions, CVPR 2015"
 
@@ -64,8 +64,7 @@ class Config:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must be at least 0 and below 1, found {self.dropout}")
+        check_dropout(self.dropout)
 
 
 def convolution(channels: int, width: int, kernel: int, config: Config, stride: int = 1) -> nn.Sequential:
@@ -141,7 +140,5 @@ class GoogLeNet(nn.Module):
 
 
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-    if len(input_shape) != 3 or min(input_shape[1:]) < 8:
-        shape = "×".join(map(str, input_shape))
-        raise UserError(f"inception takes images [channels, height, width] of at least 8×8, found inputs of {shape}")
+    check_images("inception", input_shape)
     return GoogLeNet(config, input_shape, outputs)

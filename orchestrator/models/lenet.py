@@ -22,8 +22,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from orchestrator.errors import UserError
 from orchestrator.models.activations import ACTIVATIONS, Activation
+from orchestrator.models.checks import check_dropout, check_images
 
 PAPER = "LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition, Proc. IEEE 86, 1998"
 
@@ -50,8 +50,7 @@ class Config:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must be at least 0 and below 1, found {self.dropout}")
+        check_dropout(self.dropout)
 
 
 class LeNet(nn.Module):
@@ -87,7 +86,5 @@ class LeNet(nn.Module):
 
 
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-    if len(input_shape) != 3 or min(input_shape[1:]) < 8:
-        shape = "×".join(map(str, input_shape))
-        raise UserError(f"lenet takes images [channels, height, width] of at least 8×8, found inputs of {shape}")
+    check_images("lenet", input_shape)
     return LeNet(config, input_shape, outputs)

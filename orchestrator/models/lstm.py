@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from orchestrator.models.recurrent import Pooling, Recurrent, check_dropout, check_segment, features_of
+from orchestrator.models.checks import check_dropout
+from orchestrator.models.recurrent import Pooling, Recurrent, check_segment, features_of
 
 PAPER = "Hochreiter, Schmidhuber: Long short-term memory, Neural Computation 9(8), 1997"
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from orchestrator.errors import UserError
 from orchestrator.models.activations import ACTIVATIONS, Activation
+from orchestrator.models.checks import check_dropout
 from orchestrator.models.forecasts import from_last_step
 from orchestrator.tokens import Tokens
 from orchestrator.windows import Windows
@@ -43,8 +44,7 @@ class Config:
     batch_norm: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must be at least 0 and below 1, found {self.dropout}")
+        check_dropout(self.dropout)
 
 
 class MLP(nn.Module):

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from orchestrator.errors import UserError
+from orchestrator.models.checks import check_dropout
 from orchestrator.models.forecasts import from_last_step
 from orchestrator.tokens import Tokens
 from orchestrator.windows import Windows
@@ -57,8 +58,7 @@ class Config:
     def __post_init__(self) -> None:
         if self.connections < 1:
             raise UserError(f"connections must be 1 or more, found {self.connections}")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must be at least 0 and below 1, found {self.dropout}")
+        check_dropout(self.dropout)
 
 
 class Perceptron(nn.Module):

@@ -153,8 +153,3 @@ def features_of(family: str, input_shape: tuple[int, ...], width: int, segment: 
 def check_segment(segment: int) -> None:
     if segment < 1:
         raise UserError(f"segment must be 1 or more, found {segment}")
-
-
-def check_dropout(dropout: float) -> None:
-    if not 0 <= dropout < 1:
-        raise UserError(f"dropout must be at least 0 and below 1, found {dropout}")

@@ -26,7 +26,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from orchestrator.errors import UserError
+from orchestrator.models.checks import check_dropout, check_images
 
 PAPER = "He, Zhang, Ren, Sun: Deep residual learning for image recognition, CVPR 2016"
 
@@ -49,8 +49,7 @@ class Config:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must be at least 0 and below 1, found {self.dropout}")
+        check_dropout(self.dropout)
 
 
 def convolution(channels: int, width: int, kernel: int, stride: int = 1) -> nn.Sequential:
@@ -117,7 +116,5 @@ class ResNet(nn.Module):
 
 
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-    if len(input_shape) != 3 or min(input_shape[1:]) < 8:
-        shape = "×".join(map(str, input_shape))
-        raise UserError(f"resnet takes images [channels, height, width] of at least 8×8, found inputs of {shape}")
+    check_images("resnet", input_shape)
     return ResNet(config, input_shape, outputs)

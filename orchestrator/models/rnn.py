@@ -16,7 +16,8 @@ from typing import Literal
 
 from torch import nn
 
-from orchestrator.models.recurrent import Pooling, Recurrent, check_dropout, check_segment, features_of
+from orchestrator.models.checks import check_dropout
+from orchestrator.models.recurrent import Pooling, Recurrent, check_segment, features_of
 
 PAPER = "Elman: Finding structure in time, Cognitive Science 14(2), 1990"
 

@@ -27,8 +27,9 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.errors import UserError
+from orchestrator.models.checks import check_dropout
 from orchestrator.models.diagnostics import ROWS, Notes, attention_entropy
-from orchestrator.models.recurrent import check_dropout, countable, run
+from orchestrator.models.recurrent import countable, run
 from orchestrator.models.sequences import greedy, sequence_lengths
 from orchestrator.tokens import BEGIN, PADDING, Tokens
 

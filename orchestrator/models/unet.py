@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from orchestrator.errors import UserError
+from orchestrator.models.checks import check_dropout, check_images
 
 PAPER = "Ronneberger, Fischer, Brox: U-Net, convolutional networks for biomedical image segmentation, MICCAI 2015"
 
@@ -50,8 +50,7 @@ class Config:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must be at least 0 and below 1, found {self.dropout}")
+        check_dropout(self.dropout)
 
 
 def convolutions(channels: int, width: int, batch_norm: bool) -> nn.Sequential:
@@ -102,7 +101,5 @@ class UNet(nn.Module):
 
 
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-    if len(input_shape) != 3 or min(input_shape[1:]) < 8:
-        shape = "×".join(map(str, input_shape))
-        raise UserError(f"unet takes images [channels, height, width] of at least 8×8, found inputs of {shape}")
+    check_images("unet", input_shape)
     return UNet(config, input_shape, outputs)

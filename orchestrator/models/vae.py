@@ -33,6 +33,7 @@ from torch.nn import functional
 
 from orchestrator.errors import UserError
 from orchestrator.models.activations import ACTIVATIONS, Activation
+from orchestrator.models.checks import check_dropout, check_images
 from orchestrator.models.diagnostics import Notes, active_units
 
 PAPER = "Kingma, Welling: Auto-encoding variational Bayes, ICLR 2014"
@@ -64,8 +65,7 @@ class Config:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must be at least 0 and below 1, found {self.dropout}")
+        check_dropout(self.dropout)
 
 
 class VAE(nn.Module):
@@ -160,7 +160,6 @@ def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Modu
     if len(input_shape) == 1:
         if config.layers == "convolutional":
             raise UserError(f"vae: convolutional layers need images, found rows of {input_shape[0]} numbers")
-    elif len(input_shape) != 3 or min(input_shape[1:]) < 8:
-        shape = "×".join(map(str, input_shape))
-        raise UserError(f"vae takes images [channels, height, width] of at least 8×8, or rows, found inputs of {shape}")
+    else:
+        check_images("vae", input_shape, others=", or rows")
     return VAE(config, input_shape)

@@ -23,7 +23,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from orchestrator.errors import UserError
+from orchestrator.models.checks import check_dropout, check_images
 
 PAPER = "Simonyan, Zisserman: Very deep convolutional networks for large-scale image recognition, ICLR 2015"
 
@@ -50,8 +50,7 @@ class Config:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must be at least 0 and below 1, found {self.dropout}")
+        check_dropout(self.dropout)
 
 
 class VGG(nn.Module):
@@ -90,7 +89,5 @@ class VGG(nn.Module):
 
 
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-    if len(input_shape) != 3 or min(input_shape[1:]) < 8:
-        shape = "×".join(map(str, input_shape))
-        raise UserError(f"vgg takes images [channels, height, width] of at least 8×8, found inputs of {shape}")
+    check_images("vgg", input_shape)
     return VGG(config, input_shape, outputs)

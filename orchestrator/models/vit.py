@@ -29,6 +29,7 @@ from torch.nn import functional
 
 from orchestrator.errors import UserError
 from orchestrator.models.attention import weights
+from orchestrator.models.checks import check_dropout, check_images
 from orchestrator.models.diagnostics import ROWS, Notes, attention_entropy
 
 PAPER = "Dosovitskiy, Beyer, Kolesnikov, Weissenborn, Zhai, and others: An image is worth 16×16 words, ICLR 2021"
@@ -55,8 +56,7 @@ class Config:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must be at least 0 and below 1, found {self.dropout}")
+        check_dropout(self.dropout)
         if self.patches_per_side < 1:
             raise UserError(f"patches_per_side must be 1 or more, found {self.patches_per_side}")
 
@@ -142,7 +142,5 @@ class ViT(nn.Module):
 
 
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-    if len(input_shape) != 3 or min(input_shape[1:]) < 8:
-        shape = "×".join(map(str, input_shape))
-        raise UserError(f"vit takes images [channels, height, width] of at least 8×8, found inputs of {shape}")
+    check_images("vit", input_shape)
     return ViT(config, input_shape, outputs)
