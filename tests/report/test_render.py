@@ -66,7 +66,7 @@ def test_the_page_stands_alone_and_is_well_formed(page: Path) -> None:
 
 def test_every_section_opens_with_an_answer(page: Path) -> None:
     said = answers(page)
-    assert list(said) == list(SECTIONS)
+    assert list(said) == [name for name in SECTIONS if name != "signs"], "the made-up networks have none"
     assert all(text.endswith(".") and len(text) > 20 for text in said.values())
 
 

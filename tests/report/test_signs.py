@@ -25,7 +25,8 @@ def context(made_up: Made, monkeypatch: pytest.MonkeyPatch) -> Callable[[Noted],
     """A function: the made-up sweep whose reports hold, beside the rest, what is noted of each."""
 
     def make(noted: Noted) -> Context:
-        asked = contents.load(made_up(), Path("runs"), SECTIONS)
+        path = made_up()
+        asked = contents.load(path, path.parents[1] / "runs", SECTIONS)
         usual = frames.read_run
 
         def read_run(folder: Path) -> Any:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import pandas as pd
 from markupsafe import Markup
 
-from orchestrator.records import FINAL
 from orchestrator.report import wording
 from orchestrator.report.pieces import Column, Context, Section, Table, family_mark, paragraph
 
@@ -76,6 +75,8 @@ GRADIENT = "gradient_norm"
 
 def section(context: Context) -> Section | None:
     """None where no network has a sign of its own, or no finalist has reported yet."""
+    if context.frames.finals.empty:
+        return None
     frame = of_cells(context)
     signs = [sign for sign in SIGNS if sign.column in frame and sign.column != f"validation_{context.frames.metric}"]
     if not signs or frame.empty:
@@ -90,8 +91,8 @@ def section(context: Context) -> Section | None:
 
 def of_cells(context: Context) -> pd.DataFrame:
     """A row for each cell with finalists: cell, family, finalists, and the mean of each sign that is known."""
-    reports, trials = context.frames.reports, context.frames.trials
-    best = trials.loc[trials["kind"] == FINAL, ["trial", "cell", "family", "best_epoch"]]
+    reports = context.frames.reports
+    best = context.frames.finals[["trial", "cell", "family", "best_epoch"]]
     at_best = best.merge(reports, left_on=["trial", "best_epoch"], right_on=["trial", "epoch"])
     columns = [sign.column for sign in SIGNS if sign.column in at_best and at_best[sign.column].notna().any()]
     means = at_best.groupby(["cell", "family"], sort=False)[[*columns, GRADIENT]].mean()
