@@ -20,6 +20,8 @@ from orchestrator.records import Slots
 # nowhere else. (Given as an address, 127.0.0.1 is replaced by one that others reach.) It is read when Ray is imported.
 # The token is Ray's default since 2.59; whoever is on this machine needs it too.
 ALONE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+# Ray gives its own processes half a minute to come up, which a busy machine does not always keep.
+ATTEMPTS = 3
 
 
 class Runner(Protocol):
@@ -104,21 +106,27 @@ def _start(slots: Slots) -> None:
 
     silence()
     alone()
-    try:
-        ray.init(
-            address="local",  # not a cluster that happens to be there
-            num_cpus=max(1, math.ceil(slots.count * slots.cpus - 1e-9)),
-            # None has Ray look for itself; 0 is none, whatever the machine has.
-            num_gpus=None if slots.gpus else 0,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,  # it warns that it is not in the main thread, where SIGTERM is ours
-            object_store_memory=100 * 1024**2,
-        )
-    except Exception as error:
-        reason = str(error).partition("\n")[0].strip() or type(error).__name__
-        again = "nothing is lost, the same command tries again, on a machine that is less busy or has more memory"
-        raise UserError(f"Ray did not start here ({reason}); {again}") from error
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            ray.init(
+                address="local",  # not a cluster that happens to be there
+                num_cpus=max(1, math.ceil(slots.count * slots.cpus - 1e-9)),
+                # None has Ray look for itself; 0 is none, whatever the machine has.
+                num_gpus=None if slots.gpus else 0,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,  # it warns that it is not in the main thread, where SIGTERM is ours
+                object_store_memory=100 * 1024**2,
+            )
+            return
+        except Exception as error:
+            if attempt == ATTEMPTS:
+                reason = str(error).partition("\n")[0].strip() or type(error).__name__
+                again = (
+                    "nothing is lost, the same command tries again, on a machine that is less busy or has more memory"
+                )
+                raise UserError(f"Ray did not start here ({reason}); {again}") from error
+            ray.shutdown()
 
 
 def run(engine: Engine, cluster: Runner, context: dict[str, Any]) -> None:

@@ -1,30 +1,37 @@
-"""Ray that does not come up is told in one line."""
+"""Ray that does not come up in time, as on a busy machine."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+import ray
 
 from orchestrator.errors import UserError
 from orchestrator.ray import tuner
 from orchestrator.records import Slots
 
 
-def test_a_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a machine so busy that its processes do not answer in time."""
+@pytest.mark.parametrize("failures", [0, tuner.ATTEMPTS - 1, tuner.ATTEMPTS])
+def test_it_is_started_again_and_given_up_in_one_line(monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
+    calls: list[str] = []
 
-    def late(**_: Any) -> None:
-        raise Exception("The current node timed out during startup.\nSee the logs.")
+    def init(**_: Any) -> None:
+        calls.append("init")
+        if calls.count("init") <= failures:
+            raise RuntimeError("The current node timed out during startup.\nAnd more.")
 
-    monkeypatch.setattr("ray.init", late)
-    for name in ("silence", "alone"):
-        monkeypatch.setattr(tuner, name, lambda: None)
-    cluster = tuner.Cluster(Slots(1, 1.0, 0.0), lambda: None)
-    try:
-        with pytest.raises(UserError) as caught:
-            cluster.wait()
-    finally:
-        cluster.shutdown()
-    assert "(The current node timed out during startup.)" in str(caught.value)
-    assert "\n" not in str(caught.value) and "the same command tries again" in str(caught.value)
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: calls.append("shutdown"))
+    monkeypatch.setattr(tuner, "alone", lambda: None)
+    monkeypatch.setattr(tuner, "silence", lambda: None)
+    slots = Slots(count=1, cpus=1.0, gpus=0.0)
+    if failures < tuner.ATTEMPTS:
+        tuner._start(slots)
+        assert calls == ["init", "shutdown"] * failures + ["init"]
+        return
+    with pytest.raises(
+        UserError, match=r"Ray did not start here \(The current node timed out during startup\.\)"
+    ) as told:
+        tuner._start(slots)
+    assert calls.count("init") == tuner.ATTEMPTS and "\n" not in str(told.value)
