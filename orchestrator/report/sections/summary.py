@@ -27,6 +27,8 @@ from orchestrator.report.verdict import BETTER, EQUAL, Standing, Verdict
 # What some networks note of themselves is no result: `signs.py` shows it.
 NOTED = ("test_attention_entropy", "test_smoothness", "test_active_units")
 
+TALL = 10  # pairs: those of five families stand on the page as they are, more are scrolled
+
 
 def section(context: Context) -> Section:
     found = verdict.judge(context.frames, context.options.confidence, context.options.delta or None)
@@ -211,6 +213,7 @@ def _comparisons(context: Context, found: Verdict) -> list[Table]:
                     words=True,
                 ),
             ],
+            tall=len(found.comparisons) > TALL,
         )
     ]
 
