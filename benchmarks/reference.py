@@ -138,8 +138,8 @@ FLOORS = (
     Floor("banking77", ("bert",), "accuracy", 0.80, "pretrained on the same texts"),
     Floor("banking77", ("bert",), "accuracy", "reference-banking77-bert-alone", "without pretraining"),
     Floor("banking77", ("gru",), "accuracy", 0.78),
-    # 0.80 for a split like others: a linear model of neighbours' words (SGC) has 0.788 on this one, 0.804 on twenty.
-    Floor("cora", ("gnn",), "accuracy", 0.784, "a linear model of the words alone 0.603, of neighbours' 0.788"),
+    # 0.80 is 0.015 below what the paper's GCN has on its own split, 0.815; on the one that is fixed here it has 0.784.
+    Floor("cora", ("gnn",), "accuracy", 0.77, "the paper's GCN 0.784; a linear model of the words alone 0.603"),
     Floor("esol", ("gnn",), "rmse", 0.75, scaled=True),
     Floor("tox21", ("gnn",), "roc_auc", 0.76),
     Floor("fashion_mnist_images", ("vae",), "loss", better_than_bernoulli_by_60_nats),
