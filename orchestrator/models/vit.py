@@ -8,7 +8,7 @@ recognition at scale", ICLR 2021, section 3.1 and table 1. In the paper's notati
     z_l  = MLP(LN(z'_l)) + z'_l                   MLP: D → 4D → D with GELU between
     y    = LN(z_L)[class], then one dense layer
 
-    B images, N patches, T = N + 1 tokens, D width, H heads, K = D / H
+    B images, N patches, T = N + 1 tokens, D width
 
 The dial widens and deepens as the table does (Base 768 × 12, Large 1024 × 24, and ViT-Ti and -S of Touvron et al., ICML
 2021, 192 and 384), far below it; heads are 16 wide (64 there). P is chosen by the data: the shorter side divided by
@@ -21,16 +21,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from orchestrator.errors import UserError
-from orchestrator.models.attention import weights
+from orchestrator.models.attention import Attention
 from orchestrator.models.checks import check_dropout, check_images
-from orchestrator.models.diagnostics import ROWS, Notes, attention_entropy
 
 PAPER = "Dosovitskiy, Beyer, Kolesnikov, Weissenborn, Zhai, and others: An image is worth 16×16 words, ICLR 2021"
 
@@ -61,32 +59,15 @@ class Config:
             raise UserError(f"patches_per_side must be 1 or more, found {self.patches_per_side}")
 
 
-def attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """[B, H, T, K] each → [B, H, T, K]: softmax(q kᵀ / √K) v, the paper's equations 6 and 7.
-
-    Written out: torch's counter of operations sees the products, and for so few tokens its fused one is no faster.
-    """
-    scores = queries @ keys.mT / math.sqrt(queries.shape[-1])
-    return scores.softmax(-1) @ values
-
-
-def entropy(queries: Tensor, keys: Tensor) -> Tensor:
-    """How widely they look, a diagnostic: every token may look at all."""
-    visible = torch.ones(1, 1, 1, keys.shape[2], dtype=torch.bool, device=keys.device)
-    return attention_entropy(weights(queries, keys, visible), visible)
-
-
 class Layer(nn.Module):
     """[B, T, D] → [B, T, D]."""
 
-    notes: Notes | None = None
-
     def __init__(self, config: Config) -> None:
         super().__init__()
-        width, self.heads = config.width, config.heads
+        width = config.width
         self.attention_norm = nn.LayerNorm(width, eps=1e-6)
-        self.queries_keys_values = nn.Linear(width, 3 * width)
-        self.attended = nn.Sequential(nn.Linear(width, width), nn.Dropout(config.dropout))
+        self.attention = Attention(width, config.heads, dropout=0.0, causal=False, rotation=None)
+        self.dropout = nn.Dropout(config.dropout)
         self.mlp = nn.Sequential(
             nn.LayerNorm(width, eps=1e-6),
             *(nn.Linear(width, 4 * width), nn.GELU(), nn.Dropout(config.dropout)),
@@ -94,11 +75,7 @@ class Layer(nn.Module):
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
-        projected = self.queries_keys_values(self.attention_norm(tokens))
-        queries, keys, values = projected.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        if self.notes:
-            self.notes.add("attention_entropy", self, partial(entropy, queries[:ROWS], keys[:ROWS]))
-        tokens = tokens + self.attended(attention(queries, keys, values).transpose(1, 2).flatten(2))
+        tokens = tokens + self.dropout(self.attention(self.attention_norm(tokens)))
         summed: Tensor = tokens + self.mlp(tokens)
         return summed
 

@@ -133,8 +133,6 @@ def still(kind: Any) -> Any:
     for part in kind.modules():
         if isinstance(part, Attention):
             torch.nn.init.zeros_(part.query.weight), torch.nn.init.zeros_(part.query.bias)
-        if isinstance(part, vit.Layer):
-            part.queries_keys_values.weight.data.zero_(), part.queries_keys_values.bias.data.zero_()
         if isinstance(part, seq2seq.Seq2Seq):
             part.weight.weight.data.zero_()
     return kind.eval()

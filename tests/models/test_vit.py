@@ -12,12 +12,6 @@ from orchestrator.training.parameters import describe
 SMALL = vit.Config(width=32, depth=2, heads=4)
 
 
-def test_attention_is_torchs_own() -> None:
-    queries, keys, values = torch.randn(3, 2, 4, 10, 8)
-    theirs = functional.scaled_dot_product_attention(queries, keys, values)
-    torch.testing.assert_close(vit.attention(queries, keys, values), theirs)
-
-
 def test_a_layer_is_torchs_own_with_the_normalization_first() -> None:
     ours = vit.Layer(SMALL)
     theirs = nn.TransformerEncoderLayer(
@@ -32,14 +26,16 @@ def test_a_layer_is_torchs_own_with_the_normalization_first() -> None:
     )
     pairs = [
         *((theirs.norm1, ours.attention_norm), (theirs.norm2, ours.mlp[0])),
-        *((theirs.linear1, ours.mlp[1]), (theirs.linear2, ours.mlp[4]), (theirs.self_attn.out_proj, ours.attended[0])),
+        *((theirs.linear1, ours.mlp[1]), (theirs.linear2, ours.mlp[4])),
+        (theirs.self_attn.out_proj, ours.attention.output),
     ]
     with torch.no_grad():
         for to, source in pairs:
             to.load_state_dict({name: torch.randn_like(value) for name, value in source.state_dict().items()})
             source.load_state_dict(to.state_dict())
-        theirs.self_attn.in_proj_weight.copy_(ours.queries_keys_values.weight)
-        theirs.self_attn.in_proj_bias.copy_(ours.queries_keys_values.bias.normal_())
+        projections = (ours.attention.query, ours.attention.key_value)
+        theirs.self_attn.in_proj_weight.copy_(torch.cat([each.weight for each in projections]))
+        theirs.self_attn.in_proj_bias.copy_(torch.cat([each.bias.normal_() for each in projections]))
     tokens = torch.randn(3, 7, 32)
     torch.testing.assert_close(ours(tokens), theirs(tokens), rtol=1e-4, atol=1e-4)
 
