@@ -28,7 +28,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 # Of digits and of diabetes, a table: what a family does with other inputs is not kept here.
 SHAPES = {"classification": (1, 8, 8), "regression": (10,)}
 # Where half a percent is gone after a few dozen steps if sums round otherwise: with two threads, not one, ResNet's last
-# loss is another by 1.4 %, AlexNet's by 0.9 % on a processor with other instructions, VGG's by 0.6 %.
+# loss is another by 1.4 %; on processors with other instructions AlexNet's by 0.9 %, VGG's by 0.5 %.
 DEEP = ("alexnet", "vgg", "resnet", "inception", "efficientnet", "vit")
 CASES = [
     (family, task, config)
