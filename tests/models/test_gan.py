@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from orchestrator.data.load import Data
 from orchestrator.errors import UserError
 from orchestrator.models import gan
+from orchestrator.space import load
 from orchestrator.training.fit import Job, fit
 from orchestrator.training.flops import flops_per_sample
 from orchestrator.training.parameters import describe, split_config
@@ -67,6 +69,20 @@ def test_each_image_has_its_own_score_and_in_evaluation_its_own_latents() -> Non
     latents = torch.randn(6, 16)
     model.eval()
     assert torch.allclose(model.generator(latents)[2:3], model.generator(latents[2:3]), atol=1e-6)
+
+
+def test_the_discriminator_is_normalized_but_for_its_first_layer_where_asked() -> None:
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in build().discriminator)
+    layers = list(build(batch_norm=True).discriminator)
+    (place,) = (at for at, layer in enumerate(layers) if isinstance(layer, nn.BatchNorm2d))
+    assert layers[place - 1].out_channels == layers[place].num_features == 8
+    assert isinstance(layers[place + 1], nn.LeakyReLU)
+
+
+def test_the_space_normalizes_no_discriminator_that_has_a_gradient_penalty() -> None:
+    space = load(Path(__file__).parents[2] / "search_spaces" / "gan.yaml")
+    assert "wasserstein" not in dict(space.parameters["batch_norm"].when)["adversarial_loss"]
+    assert not gan.Config(maps=4, latents=16).batch_norm
 
 
 def test_operations_equal_a_count_by_hand() -> None:
