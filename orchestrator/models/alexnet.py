@@ -2,7 +2,7 @@
 
 Krizhevsky, Sutskever, Hinton, "ImageNet classification with deep convolutional neural networks", NIPS 2012, section 3.5
 and figure 2. Layer names are the paper's; so are the two groups, one a GPU in the paper, which meet in conv3 and in the
-dense layers. Each step of the dial doubles all widths; `xl` has half of the paper's conv1 to conv5.
+dense layers. Each step of the dial doubles the widths (conv1's 4 to 6); `xl` has half of the paper's conv1 to 5.
 
     conv1  11×11, stride 4   response normalization   3×3 maxima, stride 2
     conv2  5×5, two groups   response normalization   3×3 maxima, stride 2

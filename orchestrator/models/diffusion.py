@@ -126,7 +126,7 @@ class UNet(nn.Module):
         self.head = nn.Sequential(nn.GroupNorm(GROUPS, maps), nn.SiLU(), nn.Conv2d(maps, 4 * channels, 3, padding=1))
 
     def forward(self, images: Tensor, steps: Tensor) -> Tensor:
-        """[B, channels, height, width] and steps [B] → the noise, of the images' shape."""
+        """[B, channels, height, width] and steps [B] → v, of the images' shape; `Diffusion.noise` makes noise of it."""
         height, width = images.shape[2:]
         patches = functional.pixel_unshuffle(functional.pad(images, (0, width % 2, 0, height % 2)), 2)
         time, maps, passed = self.time(sinusoids(steps)), self.stem(patches), []

@@ -5,11 +5,12 @@ table 1, B0. MBConv (Sandler et al., "MobileNetV2", CVPR 2018), with squeeze and
 
     1×1 to E times the channels, k×k depthwise, squeeze and excitation, 1×1 to the stage's width, plus the input
 
-The dial is the paper's compound coefficient φ: depth × 1.2^φ, width × 1.1^φ, so that each step of φ doubles the
-operations (section 3.3). 0 is B0; the dial lies below, in steps of 6, where the paper's lies above. Widths are rounded
-to multiples of 8 as the paper's code does, below B0 to multiples of 2, since 8 would be a large part of a layer.
+The dial is the paper's compound coefficient φ: depth × 1.2^φ, width × 1.1^φ (section 3.3). 0 is B0; the dial lies
+below, in steps of 6, where the paper's lies above. Widths are rounded to multiples of 8 as the paper's code does, below
+B0 to multiples of 2, since 8 would be a large part of a layer.
 
-Departures: resolution, the third thing that the paper scales, comes with the data; strides are taken in the table's
+Departures: resolution, the third thing that the paper scales, comes with the data, so a step of φ takes at most 1.45
+times the operations, where it doubles them in the paper; strides are taken in the table's
 order as long as maps are larger than 4×4 (224 → 7 as in the paper, 28 → 4 and 8 → 4), the others are 1. The running
 averages of batch normalization follow faster (0.1 where the paper has 0.01), as runs here are short. Dropout comes
 before the output, as in the paper; stochastic depth (Huang et al., ECCV 2016) is an option.

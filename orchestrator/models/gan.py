@@ -84,7 +84,7 @@ class GAN(nn.Module):
         self.generator = Generator(config, input_shape)
         self.discriminator = nn.Sequential(
             *(nn.Conv2d(channels, maps, 4, stride=2, padding=1), nn.LeakyReLU(0.2), nn.Dropout(config.dropout)),
-            nn.Conv2d(maps, 2 * maps, 4, stride=2, padding=1),
+            nn.Conv2d(maps, 2 * maps, 4, stride=2, padding=1, bias=not config.batch_norm),
             *([nn.BatchNorm2d(2 * maps)] if config.batch_norm else []),
             *(nn.LeakyReLU(0.2), nn.Dropout(config.dropout)),
             nn.Flatten(),

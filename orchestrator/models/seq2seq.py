@@ -71,7 +71,8 @@ class Seq2Seq(nn.Module):
         self.first = nn.Linear(2 * width, width)
         self.target_embedding = nn.Embedding(outputs, width, padding_idx=PADDING)
         self.decoder = nn.GRU(width, width, batch_first=True)
-        self.key = nn.Linear(2 * width, width)  # U
+        # U. A bias would be in all products of a step alike, which the softmax takes off again.
+        self.key = nn.Linear(2 * width, width, bias=config.score == "additive")
         if config.score == "additive":
             self.query = nn.Linear(width, width, bias=False)  # A
             self.weight = nn.Linear(width, 1, bias=False)  # v

@@ -19,8 +19,8 @@ class Hyperparameters:
         by adamw (decoupled: Loshchilov, Hutter, ICLR 2019). Applies to matrices and kernels, not to biases and
         normalization, as does l1, a penalty of l1 × sum of absolute weights on the training objective.
     schedule: what the learning rate does after a linear warmup over `warmup_fraction` of all steps. cosine anneals to
-        zero at the last step (Loshchilov, Hutter, ICLR 2017, without restarts); step multiplies by `step_gamma` after
-        every `step_fraction` of the steps that follow the warmup.
+        nearly zero at the last step (Loshchilov, Hutter, ICLR 2017, without restarts); step multiplies by `step_gamma`
+        after every `step_fraction` of the steps that follow the warmup.
     gradient_clip: largest norm of all gradients together; 0 turns it off.
     """
 

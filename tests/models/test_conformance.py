@@ -138,6 +138,10 @@ def test_gives_one_row_of_outputs_for_each_row_of_inputs(family: str, task: str,
     assert outputs.isfinite().all()
 
 
+# The paper's own: what a projection adds everywhere, the normalization of the next expansion takes off.
+CANCELLED = {"efficientnet": (".3.1.bias", ".5.1.bias")}
+
+
 @pairs
 def test_a_gradient_reaches_every_parameter_whatever_is_chosen(family: str, task: str) -> None:
     for seed in range(4):
@@ -146,8 +150,11 @@ def test_a_gradient_reaches_every_parameter_whatever_is_chosen(family: str, task
         loss = losses(settings, model, batch(settings, task, rows=32)).sum()
         torch.autograd.backward(loss)
         assert loss.isfinite()
+        whole = torch.stack([weight.grad.norm() for weight in model.parameters() if weight.grad is not None]).norm()
         for name, parameter in model.named_parameters():
-            assert parameter.grad is not None and parameter.grad.abs().sum() > 0, (name, settings.model)
+            # A bias that the next layer takes off again has rounding for a gradient, and that is none.
+            least = 0 if name.endswith(CANCELLED.get(family, "?")) else 1e-6 * whole
+            assert parameter.grad is not None and parameter.grad.norm() > least, (name, settings.model)
 
 
 @pairs

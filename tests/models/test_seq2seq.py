@@ -26,7 +26,7 @@ def test_attention_and_outputs_are_those_of_the_papers_formulas(score: str) -> N
     weights, logits = model.attention(source, before)[0], model.at_every_step(source, before)[0]
     for step in range(4):
         state = model.decoder(model.target_embedding(before[:, step : step + 1]), state.view(1, 1, 6))[1].view(6)
-        keys = [model.key.weight @ read[j] + model.key.bias for j in range(5)]
+        keys = [model.key(read[j]) for j in range(5)]
         if score == "additive":
             found = [model.weight.weight[0] @ torch.tanh(model.query.weight @ state + key) for key in keys]
         else:
@@ -60,4 +60,4 @@ def test_operations_equal_a_count_by_hand(score: str) -> None:
 def test_the_product_needs_fewer_parameters() -> None:
     shape = Tokens(28, 34)
     additive, dot = (describe("seq2seq", "m", shape, 44, config={"score": score}) for score in ("additive", "dot"))
-    assert additive.params - dot.params == 96 * 96 + 96
+    assert additive.params - dot.params == 96 * 96 + 96 + 96
