@@ -24,9 +24,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.records import FINISHED
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 PIPELINE = REPOSITORY / "pipelines" / "reference.yaml"
 INTERRUPTED = 130  # how `orchestrate` ends after Ctrl-C
+SIGNS = {(True, False): "≥", (True, True): ">", (False, False): "≤", (False, True): "<"}  # larger is better, strict
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Floor:
     """What the best of `families` must reach on `data`, each in the sweep `reference-<data>-<family>`.
 
     `bound`: the least, or the most where smaller is better; a function makes it from the prepared data's folder; a name
-    is that of a sweep whose finalists' mean it is.
+    is that of a sweep whose finalists' mean it is. strict: the bound itself is not enough.
     `scaled`: the metric is of standardized targets, the bound in their own unit. `beside`: what else has been reached.
     `group`: of these floors together as many must be met as `ENOUGH` says.
     """
@@ -45,12 +48,16 @@ class Floor:
     bound: float | str | Callable[[Path], float]
     beside: str = ""
     scaled: bool = False
+    strict: bool = False
     group: str = ""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A floor and what came out; of several families, of the best. None: nothing was run to its end."""
+    """A floor and what came out; of several families, of the best. None: nothing was run to its end.
+
+    A floor is met by the mean of all of the best cell's finalists: not by that of those which did not diverge or fail.
+    """
 
     data: str
     family: str
@@ -130,13 +137,13 @@ FLOORS = (
     Floor("fashion_mnist", ("vit",), "accuracy", 0.85),
     Floor("nuclei", ("unet",), "iou", 0.80),
     Floor("fsdd", ("rnn", "lstm", "gru"), "accuracy", 0.96),
-    *(Floor("etth1", (family,), "loss", 0.512, _FORECAST) for family in ("mlp", "rnn", "lstm", "gru")),
+    *(Floor("etth1", (family,), "loss", 0.512, _FORECAST, strict=True) for family in ("mlp", "rnn", "lstm", "gru")),
     Floor("tiny_shakespeare", ("gpt",), "loss", 1.90, "pairs of letters 2.488"),
     Floor("tiny_shakespeare", ("lstm",), "loss", 2.00, "pairs of letters 2.488"),
     *(Floor("cmudict", (family,), "word_error_rate", 0.45) for family in ("seq2seq", "transformer")),
     *(Floor("cmudict", (family,), "token_error_rate", 0.15) for family in ("seq2seq", "transformer")),
     Floor("banking77", ("bert",), "accuracy", 0.80, "pretrained on the same texts"),
-    Floor("banking77", ("bert",), "accuracy", "reference-banking77-bert-alone", "without pretraining"),
+    Floor("banking77", ("bert",), "accuracy", "reference-banking77-bert-alone", "without pretraining", strict=True),
     Floor("banking77", ("gru",), "accuracy", 0.78),
     # 0.80 is 0.015 below what the paper's GCN has on its own split, 0.815; on the one that is fixed here it has 0.784.
     Floor("cora", ("gnn",), "accuracy", 0.77, "the paper's GCN 0.784; a linear model of the words alone 0.603"),
@@ -173,8 +180,12 @@ def line_of(floor: Floor, runs: Path, prepared: Path) -> Line:
     known = [line for line in found if line.mean is not None]
     if not known:
         return found[0] if len(found) == 1 else _named(found[0], " or ".join(floor.families))
-    best = max(known, key=lambda line: line.mean or 0.0) if found[0].sign == "≥" else min(known, key=_mean)
+    best = max(known, key=lambda line: line.mean or 0.0) if found[0].sign in "≥>" else min(known, key=_mean)
     return best if len(found) == 1 else _named(best, f"{best.family}, the best of {', '.join(floor.families)}")
+
+
+def _meets(mean: float | None, sign: str, bound: float) -> bool:
+    return mean is not None and {"≥": mean >= bound, ">": mean > bound, "≤": mean <= bound, "<": mean < bound}[sign]
 
 
 def _mean(line: Line) -> float:
@@ -194,9 +205,10 @@ def _line(floor: Floor, family: str, runs: Path, prepared: Path) -> Line:
 
     task = CATALOG[floor.data].task
     larger = TASKS[way(family, task) or task].metrics[floor.metric] == "max"
-    sign, nothing = "≥" if larger else "≤", (None, None, 0)
+    sign, nothing = SIGNS[larger, floor.strict], (None, None, 0)
     run_dir, folder = runs / sweep_of(floor.data, family), prepared / floor.data
-    if not (run_dir / FILE).is_file() or not folder.is_dir():
+    ended = (run_dir / FILE).is_file() and history.of(run_dir).closed == FINISHED
+    if not ended or not folder.is_dir():
         bound = floor.bound if isinstance(floor.bound, float) else None
         return Line(
             floor.data, family, floor.metric, *nothing, sign, bound, None, None, None, floor.beside, floor.group
@@ -207,7 +219,7 @@ def _line(floor: Floor, family: str, runs: Path, prepared: Path) -> Line:
     values, parameters = finalists(past, floor.metric)
     mean = unit * statistics.fmean(values) if values else None
     sd = unit * statistics.stdev(values) if len(values) > 1 else None
-    met = None if mean is None or bound is None else mean >= bound if larger else mean <= bound
+    met = None if bound is None else _meets(mean, sign, bound) and len(values) == past.plan["spec"]["finalists"]
     first = [history.of(runs / name) for name in {start["sweep"] for start in past.plan.get("starts", ())}]
     minutes = sum(one.spent.hours(one.last_event) * 60 for one in (past, *first))
     summary = (mean, sd, len(values), sign, bound, met, minutes, parameters)
@@ -222,7 +234,7 @@ def bound_of(floor: Floor, runs: Path, folder: Path) -> float | None:
         return floor.bound(folder)
     if not isinstance(floor.bound, str):
         return floor.bound
-    if not (runs / floor.bound).is_dir():
+    if not (runs / floor.bound).is_dir() or history.of(runs / floor.bound).closed != FINISHED:
         return None
     values, _ = finalists(history.of(runs / floor.bound), floor.metric)
     return statistics.fmean(values) if values else None
@@ -330,14 +342,18 @@ def main() -> None:
         return [line_of(floor, chosen.runs, chosen.data_root / "prepared") for floor in asked]
 
     names = [name for one in wanted for name in (*BEFORE.get(sweep_of(*one), ()), sweep_of(*one))]
+    failed = []
     for name in dict.fromkeys([] if chosen.table else names):
         code = run(name, chosen)
         write(told(FLOORS), chosen.runs / "reference")
         if code == INTERRUPTED:
             raise SystemExit(code)
+        failed += [name] if code else []
     lines = told(floors)
     print(table(lines))
-    raise SystemExit(0 if chosen.table or all_met(lines) else 1)
+    if failed:
+        print(f"\nnot run to the end, see above: {', '.join(failed)}")
+    raise SystemExit(0 if chosen.table or (all_met(lines) and not failed) else 1)
 
 
 if __name__ == "__main__":

@@ -5,17 +5,19 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from made_up import finished_run, spec
+from made_up import copied, finished_run, spec
 
 from orchestrator import history
 from orchestrator import spec as specifications
 from orchestrator.data import CATALOG, Card, from_entry
 from orchestrator.data.prepare import prepare
+from orchestrator.journal import Event, events
 from orchestrator.models import FAMILIES
 from orchestrator.tasks import TASKS
 from orchestrator.training.parameters import way
@@ -65,6 +67,43 @@ def test_a_floor_is_met_by_the_mean_of_the_finalists_on_the_whole_data(
     text = reference.table([line])
     assert f"| digits | mlp | 2,000 | loss | {row['test']:.4g} ±" in text
     assert f"| ≤ {bound:g} (a guess 2.3) | {'yes' if met else '**no**'} |" in text
+
+
+def test_a_floor_is_not_met_by_a_sweep_that_goes_on_nor_by_the_finalists_that_survived(
+    reference, tmp_path: Path, data_root: Path
+) -> None:
+    prepare(CATALOG["digits"], data_root)
+    floor, runs = reference.Floor("digits", ("mlp",), "loss", 10.0), {}
+    whole = list(events(finished_run(tmp_path / "whole", spec(finalists=3))))
+    final = next(one.trial for one in whole if one.kind == "ended" and (one.trial or "").startswith("mlp-m-1-f"))
+
+    def diverged(event: Event) -> Event:
+        return replace(event, content={"status": "diverged", "reason": "nan", "test": {}})
+
+    runs["going on"] = [event for event in whole if event.kind != "closed"]
+    runs["one diverged"] = [diverged(one) if (one.kind, one.trial) == ("ended", final) else one for one in whole]
+    for name, told in runs.items():
+        copied(told, tmp_path / name / "reference-digits-mlp")
+    lines = {name: reference.line_of(floor, tmp_path / name, data_root / "prepared") for name in runs}
+    assert (lines["going on"].mean, lines["going on"].met) == (None, None)
+    assert (lines["one diverged"].seeds, lines["one diverged"].met) == (2, False)
+
+
+@pytest.mark.parametrize(("value", "sign", "met"), [(1.0, "≥", True), (1.0, ">", False), (1.0, "<", False)])
+def test_some_floors_must_be_passed_not_reached(reference, value: float, sign: str, met: bool) -> None:
+    assert reference._meets(value, sign, 1.0) is met
+
+
+def test_a_sweep_that_was_not_run_to_its_end_fails_the_whole(
+    reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["reference.py", "--family", "unet", "--runs", str(tmp_path)])
+    monkeypatch.setattr(reference, "run", lambda name, chosen: 2)
+    monkeypatch.setattr(reference, "all_met", lambda lines: True)
+    with pytest.raises(SystemExit) as ended:
+        reference.main()
+    assert ended.value.code == 1
+    assert "not run to the end, see above: reference-nuclei-unet" in capsys.readouterr().out
 
 
 def test_the_best_of_several_families_counts_and_what_was_not_run_is_said(
