@@ -7,8 +7,8 @@ pickled, and writing needs no torch.
     model = mlflow.pyfunc.load_model("models:/m-…")     rows in, what the network gives out (NumPy, float32)
     network = model.get_raw_model()                     the torch module
 
-Inputs are normalized as in training, by the card beside the weights. What generates (`network.generate(rows)`) leaves a
-sheet of its images in its run.
+Inputs are normalized as in training, by the card beside the weights. What makes images or texts leaves some in its run:
+see `samples.py`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UserError
+from orchestrator.tracking import samples
 from orchestrator.tracking.reading import RUN_TAG, TRIAL_TAG
 
 if TYPE_CHECKING:
@@ -31,8 +32,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from torch import nn
 
-DESCRIPTION, WEIGHTS, SHEET = "network.json", "weights.pt", "samples.png"
-SHEET_SIDE = 8  # images on each side of it
+DESCRIPTION, WEIGHTS = "network.json", "weights.pt"
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def log(to: Destination, trial: str, network: Network, weights: Path, tags: Mapp
     with tempfile.TemporaryDirectory(prefix="orchestrate-") as folder:
         _write(Path(folder), model.model_id, to.run_id, network, weights)
         to.client.log_model_artifacts(model.model_id, folder)
-        if network.card["task"] == "generation":
-            to.client.log_image(to.run_id, sheet(_load_pyfunc(f"{folder}/data").get_raw_model()), SHEET)
+        if network.card["task"] in samples.TASKS:
+            samples.log(to.client, to.run_id, _load_pyfunc(f"{folder}/data").get_raw_model(), network.card)
     # MLflow refuses an output that it has.
     outputs = to.client.get_run(to.run_id).outputs.model_outputs if there else []
     if model.model_id not in [output.model_id for output in outputs]:
@@ -112,20 +112,6 @@ def _write(folder: Path, model_id: str, run_id: str, network: Network, weights: 
     (folder / "python_env.yaml").write_text(
         f"python: {pyfunc.PYTHON_VERSION}\ndependencies:\n- -r requirements.txt\n", encoding="utf-8"
     )
-
-
-def sheet(network: nn.Module) -> np.ndarray[Any, Any]:
-    """8×8 generated images as one, always the same for the same weights: [height, width, 1 or 3] uint8."""
-    import torch
-
-    with torch.random.fork_rng([]), torch.inference_mode():
-        torch.manual_seed(0)
-        images: torch.Tensor = network.eval().generate(SHEET_SIDE**2)  # type: ignore[operator]
-    if images.shape[1] != 3:
-        images = images.mean(1, keepdim=True)
-    rows = images.clamp(0, 1).reshape(SHEET_SIDE, SHEET_SIDE, *images.shape[1:]).permute(0, 3, 1, 4, 2)
-    whole: np.ndarray[Any, Any] = (255 * rows.flatten(2, 3).flatten(0, 1)).round().byte().numpy()
-    return whole
 
 
 @cache

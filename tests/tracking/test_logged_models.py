@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -12,7 +11,6 @@ from mlflow import MlflowClient, pyfunc
 
 from orchestrator import history
 from orchestrator.tracking import mirror, models, store
-from orchestrator.tracking.reading import RUN_TAG, TRIAL_TAG
 from orchestrator.tracking.verify import verify
 from orchestrator.training import checkpoint
 from orchestrator.training.parameters import split_config
@@ -107,40 +105,6 @@ def test_only_weights_and_text_are_stored_and_nothing_is_inferred(
     assert files == {"MLmodel", "requirements.txt", "python_env.yaml", "data/weights.pt", "data/network.json"}
     assert json.loads((folder / "data" / "network.json").read_text())["card"]["fingerprint"] == CARD["fingerprint"]
     assert any(line.startswith("torch==") for line in (folder / "requirements.txt").read_text().splitlines())
-
-
-@pytest.mark.parametrize("family", ["vae", "gan", "diffusion"])
-def test_a_generators_run_has_a_sheet_of_its_images(family: str, runs: Path, tmp_path: Path) -> None:
-    card = {**CARD, "name": "digits_images", "task": "generation", "outputs": 64, "classes": []}
-    settings = split_config(family, "xs", "generation", {})
-    torch.manual_seed(1)
-    network = settings.family.build(settings.model, (1, 8, 8), 64)
-    with torch.no_grad():  # what a gan begins with is too small to be seen
-        for weight in network.parameters():
-            weight.mul_(10)
-    checkpoint.save(tmp_path / "weights.pt", network.state_dict())
-    client = store.connect(runs)
-    experiment = client.create_experiment("digits_images", store.artifact_location(runs))
-    run = client.create_run(experiment).info.run_id
-    tags = {RUN_TAG: "abc", TRIAL_TAG: "a-f000"}
-    to = models.Destination(client, experiment, run)
-    model_id = models.log(to, "a-f000", models.Network(family, "xs", {}, card), tmp_path / "weights.pt", tags)
-    assert client.get_logged_model(model_id).status == "READY"
-    assert [file.path for file in client.list_artifacts(run)] == [models.SHEET]
-    logged = plt.imread(client.download_artifacts(run, models.SHEET))
-    sheet = models.sheet(network)
-    assert sheet.shape == (64, 64, 1) and sheet.std() > 1
-    assert np.array_equal((255 * logged[..., 0] if logged.ndim == 3 else 255 * logged).round(), sheet[..., 0])
-
-
-def test_a_sheets_images_are_in_rows() -> None:
-    class Counting(torch.nn.Module):
-        def generate(self, rows: int) -> torch.Tensor:
-            return (torch.arange(rows) / 255).reshape(-1, 1, 1, 1).expand(-1, 3, 2, 5)
-
-    sheet = models.sheet(Counting())
-    assert sheet.shape == (16, 40, 3)
-    assert sheet[:, :, 1].tolist() == [[8 * (row // 2) + column // 5 for column in range(40)] for row in range(16)]
 
 
 def test_torn_weights_are_refused(mirrored: tuple[MadeUpSweep, torch.nn.Module]) -> None:
