@@ -15,6 +15,7 @@ from orchestrator.errors import UserError
 from orchestrator.models import diffusion
 from orchestrator.models.diffusion import STEPS, remaining
 from orchestrator.training.fit import Job, fit
+from orchestrator.training.parameters import describe
 
 SCHEDULES, SAMPLERS = ("linear", "cosine"), ("ddpm", "ddim")
 
@@ -45,6 +46,26 @@ def test_refuses_what_is_no_image_in_one_line(shape: tuple[int, ...]) -> None:
 def test_a_number_of_sampling_steps_outside_its_range_is_refused(wrong: int) -> None:
     with pytest.raises(UserError, match="sampling_steps must be from 1 to 1000"):
         build(sampling_steps=wrong)
+
+
+def test_operations_equal_a_count_by_hand() -> None:
+    """Multiplications of an image of 8×8 forwards, C = 8: patches of 4×4 places, then 2×2, then one."""
+
+    def block(before: int, after: int, places: int) -> int:
+        beside = before * after * places if before != after else 0
+        return 9 * (before + after) * after * places + 32 * after + beside
+
+    embedding, stem = 32 * 32, 16 * 9 * 4 * 8
+    attention = 16 * 48 + 2 * 16 + 16 * 16
+    counted = [
+        *(2 * embedding, stem, 16 * 9 * 8 * 4),
+        *(block(8, 8, 16), block(16, 16, 4), block(16, 16, 1), 4 * 9 * 8 * 16, 9 * 16 * 16),
+        *(2 * block(16, 16, 1), attention),
+        *(block(32, 16, 1), block(32, 16, 4), block(16, 8, 16), 4 * 9 * 16 * 16, 16 * 9 * 16 * 8),
+    ]
+    # Neither the step nor the image needs a gradient.
+    by_hand = 3 * sum(counted) - embedding - stem
+    assert describe("diffusion", "xs", (1, 8, 8), 64).flops_per_sample == 2 * by_hand
 
 
 # ---- schedules -------------------------------------------------------------------------------------------------
