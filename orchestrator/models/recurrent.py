@@ -31,7 +31,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from orchestrator.errors import UserError
 from orchestrator.models.forecasts import from_last_step
-from orchestrator.models.sequences import sequence_lengths
+from orchestrator.models.sequences import last_states, sequence_lengths
 from orchestrator.tokens import PADDING, Tokens
 from orchestrator.windows import Windows
 
@@ -93,8 +93,7 @@ class Recurrent(nn.Module):
     def _pooled(self, states: Tensor, lengths: Tensor) -> Tensor:
         """[B, T, D × W] → [B, D × W]: each direction's last state, or the mean or maximum over the row's own steps."""
         if self.pooling == "last":
-            width, rows = self.cells.hidden_size, torch.arange(len(states), device=states.device)
-            return torch.cat([states[rows, lengths - 1, :width], states[:, 0, width:]], 1)
+            return last_states(states, lengths, self.cells.hidden_size)
         if self.pooling == "mean":
             return states.sum(1) / lengths[:, None]
         after = torch.arange(states.shape[1], device=states.device) >= lengths[:, None]

@@ -30,7 +30,7 @@ from orchestrator.errors import UserError
 from orchestrator.models.checks import check_dropout
 from orchestrator.models.diagnostics import ROWS, Notes, attention_entropy
 from orchestrator.models.recurrent import countable, run
-from orchestrator.models.sequences import greedy, sequence_lengths
+from orchestrator.models.sequences import greedy, last_states, sequence_lengths
 from orchestrator.tokens import BEGIN, PADDING, Tokens
 
 PAPER = "Bahdanau, Cho, Bengio: Neural machine translation by jointly learning to align and translate, ICLR 2015"
@@ -113,9 +113,7 @@ class Seq2Seq(nn.Module):
         """[B, S] → the encoder's states [B, S, 2 W], and the decoder's first state [B, W]."""
         lengths = sequence_lengths(inputs)
         read = run(self.encoder, self.dropout(self.source_embedding(inputs)), lengths)
-        width, rows = self.encoder.hidden_size, torch.arange(len(inputs), device=inputs.device)
-        ends = torch.cat([read[rows, lengths - 1, :width], read[:, 0, width:]], 1)
-        return read, self.first(ends).tanh()
+        return read, self.first(last_states(read, lengths, self.encoder.hidden_size)).tanh()
 
     def _states(self, tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """[B, T] and the state before [B, W] → states [B, T, W] and the last of them [B, W]."""

@@ -1,4 +1,4 @@
-"""What networks for sequences share: where a row ends, and writing token by token."""
+"""What networks for sequences share: where a row ends, what is known there, and writing token by token."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ def sequence_lengths(inputs: Tensor) -> Tensor:
     own = inputs != PADDING if inputs.ndim == 2 else (inputs != 0).any(2)
     steps = torch.arange(1, inputs.shape[1] + 1, device=inputs.device)
     return (own * steps).amax(1).clamp(min=1)
+
+
+def last_states(states: Tensor, lengths: Tensor, width: int) -> Tensor:
+    """States [B, T, D × W] of D directions, the second read backwards → each one's last [B, D × W]."""
+    rows = torch.arange(len(states), device=states.device)
+    return torch.cat([states[rows, lengths - 1, :width], states[:, 0, width:]], 1)
 
 
 def greedy(after: Callable[[Tensor], Tensor], rows: int, steps: int, device: torch.device) -> Tensor:
