@@ -7,8 +7,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Two processes: some tests start Ray, which brings its own.
-TESTS := $(BIN)/python -m pytest -n 2
+# Two processes: some tests start Ray, which brings its own. One thread in each: with a core a process, more only wait.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .PHONY: setup demo reference test test-slow test-browser drill check format lock clean
 
