@@ -6,14 +6,15 @@ table 1, B0. MBConv (Sandler et al., "MobileNetV2", CVPR 2018), with squeeze and
     1×1 to E times the channels, k×k depthwise, squeeze and excitation, 1×1 to the stage's width, plus the input
 
 The dial is the paper's compound coefficient φ: depth × 1.2^φ, width × 1.1^φ (section 3.3). 0 is B0; the dial lies
-below, in steps of 6, where the paper's lies above. Widths are rounded to multiples of 8 as the paper's code does, below
+below, in steps of 7, where the paper's lies above. Widths are rounded to multiples of 8 as the paper's code does, below
 B0 to multiples of 2, since 8 would be a large part of a layer.
 
-Departures: resolution, the third thing that the paper scales, comes with the data, so a step of φ takes at most 1.45
-times the operations, where it doubles them in the paper; strides are taken in the table's
-order as long as maps are larger than 4×4 (224 → 7 as in the paper, 28 → 4 and 8 → 4), the others are 1. The running
-averages of batch normalization follow faster (0.1 where the paper has 0.01), as runs here are short. Dropout comes
-before the output, as in the paper; stochastic depth (Huang et al., ECCV 2016) is an option.
+Departures: a stage that B0 repeats has two layers at least, or the small sizes would have no sums: up to `l` the dial
+changes widths alone. Resolution, the third thing that the paper scales, comes with the data, so a step of φ takes at
+most 1.45 times the operations, where it doubles them in the paper. Strides are taken in the table's order as long as
+maps are larger than 4×4 (224 → 7 as in the paper, 28 → 4 and 8 → 4), the others are 1. The running averages of batch
+normalization follow faster (0.1 where the paper has 0.01), as runs here are short. Dropout comes before the output, as
+in the paper; stochastic depth (Huang et al., ECCV 2016) is an option.
 """
 
 from __future__ import annotations
@@ -44,10 +45,10 @@ STAGES = (
 )
 
 SIZES: Mapping[str, Mapping[str, int]] = {
-    "xs": {"compound": -26},
-    "s": {"compound": -20},
-    "m": {"compound": -14},
-    "l": {"compound": -8},
+    "xs": {"compound": -30},
+    "s": {"compound": -23},
+    "m": {"compound": -16},
+    "l": {"compound": -9},
     "xl": {"compound": -2},
 }
 
@@ -76,7 +77,8 @@ class Config:
         return rounded if rounded >= 0.9 * wanted else rounded + divisor
 
     def layers(self, layers: int) -> int:
-        return math.ceil(layers * DEPTH**self.compound)
+        """Rounded up as in the paper's code; at least two of what B0 has more than one of."""
+        return max(min(layers, 2), math.ceil(layers * DEPTH**self.compound))
 
 
 def convolution(channels: int, width: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:

@@ -49,9 +49,7 @@ class LanguageModelling:
                 totals += torch.stack([loss.double(), right, own.sum()]).cpu()
         loss_sum, right_sum, count = totals.tolist()
         mean = loss_sum / count
-        # The exponential of a model that has gone astray is beyond the largest float.
-        perplexity = math.exp(mean) if mean < 700 else math.inf
-        return {"loss": mean, "perplexity": perplexity, "accuracy": right_sum / count}
+        return {"loss": mean, "perplexity": perplexity(mean), "accuracy": right_sum / count}
 
     def example(self, rows: int, input_shape: tuple[int, ...], outputs: int) -> tuple[Tensor, Tensor]:
         """Texts that count on, each from a random token: something that can be learnt."""
@@ -59,3 +57,8 @@ class LanguageModelling:
         first = torch.randint(outputs, (rows, 1))
         text = len(SPECIAL) + (first + torch.arange(time + 1)) % (outputs - len(SPECIAL))
         return text[:, :-1], text[:, 1:]
+
+
+def perplexity(loss: float) -> float:
+    """The exponential of a mean cross-entropy in nats; that of a model gone astray is beyond the largest float."""
+    return math.exp(loss) if loss < 700 else math.inf

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from orchestrator.errors import UserError
+from orchestrator.tasks.language_modelling import perplexity
 from orchestrator.tasks.predict import evaluating
 from orchestrator.tasks.task import Direction, Split
 from orchestrator.tokens import MASK, PADDING, SPECIAL
@@ -67,8 +68,7 @@ class MaskedLanguageModelling:
                 totals += torch.stack([loss.double(), right, chosen.sum()]).cpu()
         loss_sum, right_sum, count = totals.tolist()
         mean = loss_sum / count
-        perplexity = math.exp(mean) if mean < 700 else math.inf
-        return {"loss": mean, "perplexity": perplexity, "accuracy": right_sum / count}
+        return {"loss": mean, "perplexity": perplexity(mean), "accuracy": right_sum / count}
 
     def example(self, rows: int, input_shape: tuple[int, ...], outputs: int) -> tuple[Tensor, Tensor]:
         """Rows of one token each, so that what is hidden can be told."""

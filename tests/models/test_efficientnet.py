@@ -81,6 +81,12 @@ def test_small_images_keep_maps_of_4_pixels(side: int, last: int) -> None:
     assert model.maps(torch.randn(2, 1, side, side)).shape[2:] == (last, last)
 
 
+@pytest.mark.parametrize("size", efficientnet.SIZES)
+def test_every_size_has_sums(size: str) -> None:
+    model = efficientnet.EfficientNet(efficientnet.Config(**efficientnet.SIZES[size]), (1, 28, 28), 10)
+    assert sum(block.has_sum for block in blocks(model)) >= 5  # one in each stage that the table repeats
+
+
 def test_stochastic_depth_leaves_out_the_sum_for_some_rows_in_training_only() -> None:
     torch.manual_seed(0)
     block = efficientnet.MBConv(4, 4, expansion=2, kernel=3, stride=1, drop=0.4)
@@ -109,15 +115,15 @@ def test_stochastic_depth_rises_linearly_from_the_first_block() -> None:
 
 def test_depthwise_operations_equal_a_count_by_hand() -> None:
     """Of size xs on 8×8: 4×4 maps after the stem. A depthwise kernel costs its own map alone, backwards too."""
-    widths = [4, 2, 2, 4, 8, 10, 16, 26]
-    kernels, area = [3, 3, 5, 3, 5, 5, 3], 16
-    stem = area * widths[0] * 9
-    others = 0
-    for index, kernel in enumerate(kernels):
-        inputs, outputs = widths[index], widths[index + 1]
-        expanded = inputs * (1 if index == 0 else 6)
-        squeezed = max(1, inputs // 4)
-        others += area * (inputs * expanded if index else 0)
-        others += area * expanded * kernel**2 + 2 * expanded * squeezed + area * expanded * outputs
-    others += area * 26 * 108 + 108 * 10
+    area, channels = 16, 2
+    stem, others = area * channels * 9, 0
+    stages = [(2, 3, 1), (2, 3, 2), (4, 5, 2), (6, 3, 2), (6, 5, 2), (12, 5, 2), (18, 3, 1)]
+    for stage, (width, kernel, layers) in enumerate(stages):
+        for _ in range(layers):
+            expanded = channels * (6 if stage else 1)
+            squeezed = max(1, channels // 4)
+            others += area * (channels * expanded if stage else 0)
+            others += area * expanded * kernel**2 + 2 * expanded * squeezed + area * expanded * width
+            channels = width
+    others += area * 18 * 74 + 74 * 10
     assert describe("efficientnet", "xs", (1, 8, 8), 10).flops_per_sample == 2 * (2 * stem + 3 * others)

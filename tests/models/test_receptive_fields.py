@@ -27,7 +27,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     # C1 5, S2 6, C3 14, S4 16: section II B, "the units of S4".
     "LeNet-5": (lambda: lenet.LeNet(lenet.Config(2, 2, 4, 4), (1, 32, 64), 10).maps, 16),
     "AlexNet": (
-        lambda: alexnet.AlexNet(alexnet.Config(2, 2, 2, 2, 2, 4, response_normalization=False), (1, 64, 512), 10).maps,
+        lambda: alexnet.AlexNet(alexnet.Config(2, 2, 2, 2, 2, 4), (1, 64, 512), 10).maps,
         195,
     ),
     "VGG-16": (lambda: vgg.VGG(vgg.Config(2, (2, 2, 3, 3, 3), 4), (1, 64, 512), 10).maps, 212),

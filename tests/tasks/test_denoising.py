@@ -71,7 +71,29 @@ def test_the_average_follows_once_a_step_and_after_the_update() -> None:
     assert list(losses) == [] and model.followed == [0.9]
 
 
-def test_evaluation_weighs_rows_and_moves_nothing() -> None:
+class TellsBlack(Known):
+    """It tells the noise of black images, and nothing of white ones."""
+
+    def noisy(self, images: Tensor, steps: Tensor, noise: Tensor) -> Tensor:
+        self.white = images.mean(1, keepdim=True)
+        return noise
+
+    def noise(self, noisy: Tensor, steps: Tensor) -> Tensor:
+        return noisy * (1 - self.white)
+
+
+def test_evaluation_weighs_rows_alike_whatever_batch_they_are_in() -> None:
+    images = torch.zeros(10, 2000)
+    images[7:] = 1
+    for batch_size in (7, 10):  # the white ones are a batch, or a part of one
+        torch.manual_seed(0)
+        measured = Denoising().evaluate(
+            TellsBlack(0.0), Rows(images, torch.zeros(10, 0), lambda rows: rows[:, :2]), batch_size
+        )
+        assert measured["loss"] == pytest.approx(0.3, abs=0.03)
+
+
+def test_evaluation_moves_nothing() -> None:
     model, rows = Known(0.5), Rows(torch.rand(500, 5), torch.zeros(500, 0))
     for batch_size in (7, 500):
         torch.manual_seed(0)
