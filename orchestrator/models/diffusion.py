@@ -54,9 +54,9 @@ STEPS, GROUPS, FREQUENCIES = 1000, 4, 16
 class Config:
     """maps: of the first resolution, a multiple of 4.
 
-    sampler: ddpm draws noise at each step, ddim only at the start. sampling_steps: how many of the 1000 it goes through;
-        more make better images and each evaluation dearer (after three epochs of Fashion-MNIST 20 had a Fréchet distance
-        of 6.5, 50 of 5.0, 100 of 4.5). With all of them ddpm is the paper's algorithm 2.
+    sampler: ddpm draws noise at each step, ddim only at the start. sampling_steps: how many of the 1000 it goes
+        through; more make better images and dearer evaluations (after three epochs of Fashion-MNIST 20 had a Fréchet
+        distance of 6.5, 50 of 5.0, 100 of 4.5). With all of them ddpm is the paper's algorithm 2.
     """
 
     maps: int
