@@ -34,7 +34,7 @@ SIGNS = {(True, False): "≥", (True, True): ">", (False, False): "≤", (False,
 
 @dataclass(frozen=True)
 class Floor:
-    """What the best of `families` must reach on `data`, each in the sweep `reference-<data>-<family>`.
+    """What the best of `families` must reach on `data`, each in the sweep `reference-<data>-<family>[-<variant>]`.
 
     `bound`: the least, or the most where smaller is better; a function makes it from the prepared data's folder; a name
     is that of a sweep whose finalists' mean it is. strict: the bound itself is not enough.
@@ -50,6 +50,7 @@ class Floor:
     scaled: bool = False
     strict: bool = False
     group: str = ""
+    variant: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ def isolation_forest(folder: Path) -> float:
 
 _FASHION = {"lenet": 0.905, "alexnet": 0.90, "vgg": 0.90, "inception": 0.90, "efficientnet": 0.90}
 _TABLES = ("annthyroid", "cardio", "optdigits", "satellite", "shuttle")
+FEW_ALONE = "reference-banking77-bert-few-alone"
 _FORECAST = "the same hour yesterday 0.512; a linear model 0.391"
 
 FLOORS = (
@@ -143,7 +145,16 @@ FLOORS = (
     *(Floor("cmudict", (family,), "word_error_rate", 0.45) for family in ("seq2seq", "transformer")),
     *(Floor("cmudict", (family,), "token_error_rate", 0.15) for family in ("seq2seq", "transformer")),
     Floor("banking77", ("bert",), "accuracy", 0.80, "pretrained on the same texts"),
-    Floor("banking77", ("bert",), "accuracy", "reference-banking77-bert-alone", "without pretraining", strict=True),
+    # With all labels nothing is left for pretraining on the same texts to add: docs/log.md.
+    Floor(
+        "banking77",
+        ("bert",),
+        "accuracy",
+        FEW_ALONE,
+        "a tenth of the labels; without pretraining",
+        strict=True,
+        variant="few",
+    ),
     Floor("banking77", ("gru",), "accuracy", 0.78),
     # 0.80 is 0.015 below what the paper's GCN has on its own split, 0.815; on the one that is fixed here it has 0.784.
     Floor("cora", ("gnn",), "accuracy", 0.77, "the paper's GCN 0.784; a linear model of the words alone 0.603"),
@@ -163,12 +174,13 @@ FLOORS = (
 ENOUGH = {"adbench": 3}
 # Sweeps that run before one of those above, which starts from what they have learnt or is held against them.
 BEFORE: Mapping[str, tuple[str, ...]] = {
-    "reference-banking77-bert": ("reference-banking77-bert-first", "reference-banking77-bert-alone"),
+    "reference-banking77-bert": ("reference-banking77-bert-first",),
+    "reference-banking77-bert-few": ("reference-banking77-bert-first", FEW_ALONE),
 }
 
 
-def sweep_of(data: str, family: str) -> str:
-    return f"reference-{data}-{family}"
+def sweep_of(floor: Floor, family: str) -> str:
+    return "-".join(("reference", floor.data, family, *([floor.variant] if floor.variant else [])))
 
 
 # ---- what came out --------------------------------------------------------------------------------------------------
@@ -206,7 +218,7 @@ def _line(floor: Floor, family: str, runs: Path, prepared: Path) -> Line:
     task = CATALOG[floor.data].task
     larger = TASKS[way(family, task) or task].metrics[floor.metric] == "max"
     sign, nothing = SIGNS[larger, floor.strict], (None, None, 0)
-    run_dir, folder = runs / sweep_of(floor.data, family), prepared / floor.data
+    run_dir, folder = runs / sweep_of(floor, family), prepared / floor.data
     ended = (run_dir / FILE).is_file() and history.of(run_dir).closed == FINISHED
     if not ended or not folder.is_dir():
         bound = floor.bound if isinstance(floor.bound, float) else None
@@ -336,12 +348,12 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     chosen = arguments()
     floors = [floor for floor in FLOORS if set(floor.families) & set(chosen.family)]
-    wanted = [(floor.data, family) for floor in floors for family in floor.families if family in chosen.family]
+    wanted = [sweep_of(floor, family) for floor in floors for family in floor.families if family in chosen.family]
 
     def told(asked: Sequence[Floor]) -> list[Line]:
         return [line_of(floor, chosen.runs, chosen.data_root / "prepared") for floor in asked]
 
-    names = [name for one in wanted for name in (*BEFORE.get(sweep_of(*one), ()), sweep_of(*one))]
+    names = [name for one in wanted for name in (*BEFORE.get(one, ()), one)]
     failed = []
     for name in dict.fromkeys([] if chosen.table else names):
         code = run(name, chosen)
