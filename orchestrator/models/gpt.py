@@ -9,9 +9,10 @@ pre-training", 2018. Letters: B batch, T steps, W width, V vocabulary.
     x = x + dense(norm(x))              W → 4 W → W with GELU between
     logits = norm(x) · embeddingᵀ
 
-Weights begin with a standard deviation of 0.02, those that add to the sum x smaller by √(2 depth), so that the sum does
-not grow with it. With a width of 768, 12 blocks of 12 heads, 1,024 positions and 50,257 tokens it is GPT-2 small. Other
-positions than the paper's learned ones, and an output layer of its own (`tied: false`), are options.
+Weights begin with the paper's standard deviation of 0.02 at its width of 768, in narrower networks with a larger one,
+as queries and keys would be next to nothing there; those that add to the sum x begin smaller by √(2 depth), so that the
+sum does not grow with it. With that width, 12 blocks of 12 heads, 1,024 positions and 50,257 tokens it is GPT-2 small.
+Other positions than the paper's learned ones, and an output layer of its own (`tied: false`), are options.
 
 The dial widens and deepens together, as Kaplan et al., "Scaling laws for neural language models", 2020 (figure 5)
 found that the ratio of both hardly matters.
@@ -43,8 +44,6 @@ SIZES: Mapping[str, Mapping[str, int]] = {
     "l": {"width": 128, "depth": 4, "heads": 8},
     "xl": {"width": 192, "depth": 6, "heads": 12},
 }
-
-DEVIATION = 0.02  # of the weights at the start, and so of the tokens' embeddings
 
 
 @dataclass(frozen=True)
@@ -86,20 +85,21 @@ class GPT(nn.Module):
     def __init__(self, config: Config, longest: int, vocabulary: int) -> None:
         super().__init__()
         self.longest = longest
+        deviation = 0.02 * math.sqrt(768 / config.width)  # of the weights, and so of the tokens' embeddings
         self.embedding = nn.Embedding(vocabulary, config.width)
-        self.positions = Added(config.positions, longest, config.width, scale=math.sqrt(2) * DEVIATION)
+        self.positions = Added(config.positions, longest, config.width, scale=math.sqrt(2) * deviation)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, longest) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width)
         self.output = nn.Linear(config.width, vocabulary, bias=False)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=DEVIATION)
+                nn.init.normal_(module.weight, std=deviation)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
         for name, weight in self.named_parameters():
             if name.endswith(("attention.output.weight", "dense.2.weight")):
-                nn.init.normal_(weight, std=DEVIATION / math.sqrt(2 * config.depth))
+                nn.init.normal_(weight, std=deviation / math.sqrt(2 * config.depth))
         if config.tied:
             self.output.weight = self.embedding.weight
 

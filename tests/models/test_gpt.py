@@ -170,14 +170,14 @@ def test_operations_equal_a_count_by_hand() -> None:
 
 def test_weights_that_add_to_the_sum_begin_smaller() -> None:
     torch.manual_seed(0)
-    model: Any = gpt.build(gpt.Config(128, 8, 8), Tokens(9, 500), 500)
+    model: Any = gpt.build(gpt.Config(192, 8, 8), Tokens(9, 500), 500)  # a quarter of GPT-2's width: twice its 0.02
     for block in model.blocks:
-        assert block.attention.query.weight.std().item() == pytest.approx(0.02, rel=0.05)
+        assert block.attention.query.weight.std().item() == pytest.approx(0.04, rel=0.05)
         for weight in (block.attention.output.weight, block.dense[2].weight):
-            assert weight.std().item() == pytest.approx(0.02 / 4, rel=0.05)
+            assert weight.std().item() == pytest.approx(0.04 / 4, rel=0.05)
     inputs, targets = LanguageModelling().example(8, Tokens(9, 500), 500)
     [(_, loss)] = LanguageModelling().step(model, inputs, targets)
-    assert loss.item() == pytest.approx(math.log(500), rel=0.03), "at first all tokens are about as probable"
+    assert loss.item() == pytest.approx(math.log(500), rel=0.05), "at first all tokens are about as probable"
 
 
 @pytest.mark.parametrize("causal", [True, False])
