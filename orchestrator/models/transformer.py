@@ -47,7 +47,7 @@ SIZES: Mapping[str, Mapping[str, int]] = {
 
 @dataclass(frozen=True)
 class Config:
-    """dropout: of the embeddings, of attention's weights and of what each part adds (section 5.4)."""
+    """dropout: of the embeddings and of what each part adds (section 5.4), not of attention's weights."""
 
     width: int
     depth: int
@@ -64,16 +64,16 @@ class Block(nn.Module):
 
     def __init__(self, config: Config, longest: int, *, writes: bool) -> None:
         super().__init__()
-        width, heads, dropout = config.width, config.heads, config.dropout
+        width, heads = config.width, config.heads
         rotation = Rotation(longest, width // heads) if config.positions == "rotary" else None
         self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads, dropout, causal=writes, rotation=rotation)
+        self.attention = Attention(width, heads, dropout=0.0, causal=writes, rotation=rotation)
         if writes:
             self.source_norm = nn.LayerNorm(width)
-            self.source_attention = Attention(width, heads, dropout, causal=False, rotation=None)
+            self.source_attention = Attention(width, heads, dropout=0.0, causal=False, rotation=None)
         self.dense_norm = nn.LayerNorm(width)
         self.dense = nn.Sequential(nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, steps: Tensor, own: Tensor, source: Past | None = None, past: Past | None = None) -> Tensor:
         """[B, S or T, W] → the same. own: [B, S], True where the source is no padding. source: what was read of it."""
