@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from orchestrator.errors import UserError
 from orchestrator.models import transformer
+from orchestrator.models.attention import Attention
 from orchestrator.models.positions import sinusoids
 from orchestrator.tokens import BEGIN, Tokens
 from orchestrator.training.parameters import describe
@@ -101,3 +102,14 @@ def test_the_first_token_follows_begin() -> None:
 def test_heads_must_share_the_width(config: transformer.Config) -> None:
     with pytest.raises(UserError, match="don't share a width"):
         transformer.build(config, Tokens(9, 20), 20)
+
+
+def test_dropout_is_where_the_paper_has_it_and_not_in_attentions_weights() -> None:
+    model: Any = transformer.build(transformer.Config(12, 2, 3, dropout=0.5), Tokens(7, 15), 18).train()
+    attentions = [module for module in model.modules() if isinstance(module, Attention)]
+    assert len(attentions) == 2 + 2 * 2
+    steps = torch.randn(4, 7, 12)
+    for attention in attentions:
+        assert torch.equal(attention(steps), attention(steps))
+    places = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+    assert places and set(places) == {0.5}
