@@ -62,11 +62,15 @@ def _epoch_flops(history: History, cell: str) -> int:
 
 
 def _epoch_seconds(history: History, cell: str) -> float:
-    """Of a busy worker: training, and in proportion what comes with it (loading, checkpoints, waiting)."""
+    """Of a busy worker: training, and in proportion what comes with it."""
+    count = history.spent.epochs_by_cell[cell]
+    return beside(history) * history.spent.seconds_by_cell[cell] / count if count else 0.0
+
+
+def beside(history: History) -> float:
+    """How many times its training a trial keeps a worker busy: loading, checkpoints, waiting.
+
+    A worker's start is not paid for again by each trial: early on it would be most of the time.
+    """
     spent = history.spent
-    count = spent.epochs_by_cell[cell]
-    if not count or not spent.seconds:
-        return 0.0
-    # A worker's start is not paid for again by each trial: early on it would be most of the time.
-    beside = min(max(1.0, spent.worker_seconds / spent.seconds), MOST_BESIDE)
-    return beside * spent.seconds_by_cell[cell] / count
+    return min(max(1.0, spent.worker_seconds / spent.seconds), MOST_BESIDE) if spent.seconds else 1.0

@@ -140,12 +140,7 @@ def forecast(plan: Plan, paces: Mapping[tuple[str, str], Pace] | None = None, wo
     a budget, as many trials are expected as it pays for.
     """
     sweep = plan.spec
-    rule = stopping.make(**sweep.early_stopping.model_dump())
-    share, expected, before = 1.0, 0.0, 0
-    for rung in (*rule.rungs(sweep.max_epochs), sweep.max_epochs):
-        expected += share * (rung - before)
-        before = rung
-        share *= rule.share
+    expected = stopping.expected_epochs(stopping.make(**sweep.early_stopping.model_dump()), sweep.max_epochs)
     paced = [(paces or {}).get((cell.family, cell.size)) for cell in plan.cells]
     # Of an epoch in each cell.
     flops = [float(cell.flops * cell.train_samples) for cell in plan.cells]

@@ -15,6 +15,7 @@ from rich.text import Text
 from orchestrator import budget, journal
 from orchestrator.history import History, cell_rows
 from orchestrator.spec import NO_LIMIT
+from orchestrator.time_left import seconds_left
 
 # Without a terminal: one line each time this share of all trials has ended, so never more than 1 / SHARE lines.
 SHARE = 0.1
@@ -30,11 +31,11 @@ class Progress:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._began = time.monotonic()
-        self._done_before = 0.0
+        self._spent_before = 0.0
 
     def __enter__(self) -> Progress:
         self._update()
-        self._done_before = self._done()
+        self._spent_before = self._of_budget()
         self._thread.start()
         return self
 
@@ -69,7 +70,8 @@ class Progress:
         if budget.limits(self._history):
             parts.append(f"{self._done():.0%} of the budget")
         parts += [f"{counts[word]} {word}" for word in ("running", "pruned", "diverged", "failed") if counts[word]]
-        return ", ".join([*parts, *self._best(), f"{duration(self._left())} left"])
+        left = self._left()
+        return ", ".join([*parts, *self._best(), *([] if left is None else [f"about {duration(left)} left"])])
 
     def _best(self) -> list[str]:
         direction = max if self._history.direction == "max" else min
@@ -78,15 +80,20 @@ class Progress:
 
     def _done(self) -> float:
         """The share that is done, from 0 to 1: of the trials, or of the budget where that is nearer to its end."""
-        so_far = budget.spent(self._history, time.time())
-        of_budget = [so_far[name] / limit for name, limit in budget.limits(self._history).items()]
-        return min(1.0, max([_ended(self._history) / self._expected, *of_budget]))
+        return min(1.0, max(_ended(self._history) / self._expected, self._of_budget()))
 
-    def _left(self) -> float:
-        """Seconds left at this session's pace."""
-        done = self._done()
-        gained = max(done - self._done_before, 1 / self._expected)
-        return (time.monotonic() - self._began) / gained * (1 - done)
+    def _of_budget(self) -> float:
+        """The largest share of what is limited that is spent; 0 without a budget."""
+        so_far = budget.spent(self._history, time.time())
+        return max((so_far[name] / limit for name, limit in budget.limits(self._history).items()), default=0.0)
+
+    def _left(self) -> float | None:
+        """Seconds until all trials have ended or, at this session's pace, the budget is spent; None if unknown."""
+        left, spent = seconds_left(self._history), self._of_budget()
+        if left is None or spent <= self._spent_before:
+            return left
+        pace = (spent - self._spent_before) / (time.monotonic() - self._began)
+        return min(left, max(1.0 - spent, 0.0) / pace)
 
     def _view(self) -> Group:
         table = Table(box=None, pad_edge=False, header_style="dim")

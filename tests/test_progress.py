@@ -69,15 +69,6 @@ def test_a_screen_too_low_for_all_cells_says_how_many_are_hidden(tmp_path: Path,
     assert "… 7 cells more" in view._console.file.getvalue()
 
 
-def test_time_left_is_at_the_pace_of_this_session(tmp_path: Path) -> None:
-    """What earlier sessions did counts as done, not as pace."""
-    run_dir = finished_run(tmp_path)
-    with Progress(run_dir, 28, Console(file=io.StringIO())) as view:
-        view._began -= 60.0
-        assert view._line().startswith("14/28 trials")
-        assert view._left() == pytest.approx(60 * 14, rel=0.01), "nothing done yet: as if the first were about to end"
-
-
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [

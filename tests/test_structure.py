@@ -21,7 +21,7 @@ FLOORS = {
     **dict.fromkeys(("models", "tasks", "data", "space", "records"), 1),
     **dict.fromkeys(("training", "search", "journal", "history", "spec", "cell_search", "transfer"), 2),
     **dict.fromkeys(("engine", "plan", "ray", "tracking", "report", "progress", "status", "export", "budget"), 3),
-    **dict.fromkeys(("families", "stages"), 3),
+    **dict.fromkeys(("families", "stages", "time_left"), 3),
     **dict.fromkeys(("sweep", "extension", "screen"), 4),
     **dict.fromkeys(("cli",), 5),
 }
@@ -30,7 +30,8 @@ NEIGHBOURS = {
     *(("documents", "errors"), ("history", "journal"), ("ray", "engine"), ("sweep", "extension")),
     *(("cell_search", "history"), ("cell_search", "search"), ("transfer", "cell_search"), ("transfer", "history")),
     ("stages", "plan"),
-    *((room, "budget") for room in ("engine", "progress", "status", "report")),
+    *((room, "budget") for room in ("engine", "progress", "status", "report", "time_left")),
+    ("progress", "time_left"),
 }
 
 # Library → the rooms that may import it. What is not listed may be imported anywhere.

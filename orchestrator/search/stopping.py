@@ -186,3 +186,13 @@ RULES: Mapping[str, Callable[[int, float], Rule]] = {
 
 def make(name: str, min_epochs: int, reduction_factor: float) -> Rule:
     return RULES[name](min_epochs, reduction_factor)
+
+
+def expected_epochs(rule: Rule, max_epochs: int) -> float:
+    """Of a trial: it passes each rung with the rule's share."""
+    share, expected, before = 1.0, 0.0, 0
+    for rung in (*rule.rungs(max_epochs), max_epochs):
+        expected += share * (rung - before)
+        before = rung
+        share *= rule.share
+    return expected

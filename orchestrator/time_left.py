@@ -1,0 +1,54 @@
+"""How long a sweep will go on, from what its own epochs have taken so far."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from orchestrator import budget, records
+from orchestrator.history import History, TrialHistory, best_of_search, is_former
+from orchestrator.search import stopping
+from orchestrator.spec import Sweep
+
+
+def seconds_left(history: History) -> float | None:
+    """Seconds until the last finalist, should no budget end the sweep before; None before the first epoch.
+
+    A trial to come is taken to have as many epochs as those of its cell that have ended, or where none has, as the
+    stopping rule lets through; a finalist has all of them, each as long as those of the cell's best trial.
+    """
+    if not history.spent.seconds:
+        return None
+    sweep, cells = Sweep.model_validate(history.plan["spec"]), history.cells.values()
+    trials: dict[tuple[str, str], list[TrialHistory]] = defaultdict(list)
+    for told in history.trials.values():
+        trials[told.trial.cell, told.trial.kind].append(told)
+    rule = stopping.make(**sweep.early_stopping.model_dump())
+    total = 0.0
+    for cell in cells:
+        searched = trials[cell.id, records.SEARCH]
+        best = best_of_search(searched, history.direction)
+        finals = [one for one in trials[cell.id, records.FINAL] if not is_former(one, best, sweep.max_epochs)]
+        ended = [len(told.reports) for told in searched if told.status in records.ENDED]
+        epochs = sum(ended) / len(ended) if ended else stopping.expected_epochs(rule, sweep.max_epochs)
+        an_epoch = _epoch_seconds(history, cell.id)
+        total += an_epoch * _epochs_left(searched, sweep.trials_of(cell, cells), epochs)
+        of_best = sum(row["seconds"] for row in best.reports) / len(best.reports) if best else an_epoch
+        total += of_best * _epochs_left(finals, sweep.finalists, sweep.max_epochs)
+    workers = history.sessions[-1].get("workers", 1) if history.sessions else 1
+    return budget.beside(history) * total / int(workers)
+
+
+def _epochs_left(trials: list[TrialHistory], planned: int, epochs: float) -> float:
+    under_way = sum(max(epochs - len(told.reports), 0) for told in trials if told.status not in records.ENDED)
+    return max(planned - len(trials), 0) * epochs + under_way
+
+
+def _epoch_seconds(history: History, cell_id: str) -> float:
+    """The mean of the cell's epochs; where none has run, of as many FLOPs in other cells, of its family if possible."""
+    spent, cell = history.spent, history.cells[cell_id]
+    if spent.epochs_by_cell[cell_id]:
+        return spent.seconds_by_cell[cell_id] / spent.epochs_by_cell[cell_id]
+    run = [other for other in history.cells.values() if spent.epochs_by_cell[other.id]]
+    run = [other for other in run if other.family == cell.family] or run
+    flops = sum(spent.epochs_by_cell[other.id] * other.flops * other.train_samples for other in run)
+    return sum(spent.seconds_by_cell[other.id] for other in run) / flops * cell.flops * cell.train_samples
