@@ -235,7 +235,7 @@ class Engine:
     def _finalist(self) -> Trial | None:
         for search in self._cells.values():
             best = search.best() if self._searched(search) else None
-            if best is not None and self._finals(search, best) < self.spec.finalists:
+            if best is not None and self._finals(search, best) < self.spec.finalists_of(search.cell):
                 return self._ask(search.cell, records.FINAL, len(search.finalists), best.trial.config)
         return None
 
@@ -261,7 +261,7 @@ class Engine:
         if not self._searched(search):
             return False
         best = search.best()
-        return best is None or self._finals(search, best) >= self.spec.finalists
+        return best is None or self._finals(search, best) >= self.spec.finalists_of(search.cell)
 
     def _affords(self, trials: int, epochs: dict[str, float]) -> bool:
         """Whether the budget allows more search, with the finalists set aside; says so once it is exhausted."""
@@ -273,7 +273,7 @@ class Engine:
             told = self.history.trials[name]
             epochs[told.trial.cell] = epochs.get(told.trial.cell, 0) + told.max_epochs - len(told.reports)
         for search in self._cells.values():
-            finals = self.spec.finalists
+            finals = self.spec.finalists_of(search.cell)
             if self._searched(search):
                 best = search.best()
                 finals = finals - self._finals(search, best) if best else 0

@@ -17,10 +17,10 @@ from orchestrator.records import Cell, Start
 from orchestrator.space import Space
 from orchestrator.spec import Sweep
 
-# What may grow while the results so far stay what they are.
+# What may grow, or change, while the results so far stay what they are.
 MORE = ("trials", "finalists", "max_epochs")
 LISTS = ("families", "sizes", "data_fractions")
-GROWING = (*MORE, *LISTS, "budget")
+GROWING = (*MORE, *LISTS, "finalists_on", "budget")
 
 
 def restore(past: History, run_dir: Path, data_root: Path) -> Plan:

@@ -62,7 +62,7 @@ class Plan:
     @property
     def trials(self) -> int:
         """How many there will be, if the budget allows."""
-        return sum(self.spec.trials_of(cell, self.cells) + self.spec.finalists for cell in self.cells)
+        return sum(self.spec.trials_of(cell, self.cells) + self.spec.finalists_of(cell) for cell in self.cells)
 
     def as_dict(self) -> dict[str, Any]:
         """What the journal keeps."""
@@ -151,20 +151,22 @@ def forecast(plan: Plan, paces: Mapping[tuple[str, str], Pace] | None = None, wo
             for pace, cell in zip(paced, plan.cells, strict=True)
             if pace is not None
         ]
-    finals = sweep.finalists * sweep.max_epochs
+    finalists = [sweep.finalists_of(cell) for cell in plan.cells]
+    finals = [count * sweep.max_epochs for count in finalists]
     trials = float(sweep.trials)
     for name, limit in sweep.budget.limits().items():
         if name == "trials":
-            trials = min(trials, limit / len(plan.cells) - sweep.finalists)
+            trials = min(trials, (limit - sum(finalists)) / len(plan.cells))
             continue
-        an_epoch = math.fsum(flops if name == "flops" else seconds or [])
+        costs = flops if name == "flops" else seconds or []
+        an_epoch = math.fsum(costs)
         if name != "flops":
-            an_epoch /= 3600 * (workers if name == "hours" else 1)
+            limit *= 3600 * (workers if name == "hours" else 1)
         if an_epoch:
-            trials = min(trials, (limit / an_epoch - finals) / expected)
+            trials = min(trials, (limit - _product(costs, finals)) / an_epoch / expected)
     counts = [max(min(trials, sweep.trials_of(cell, plan.cells)), 1.0) for cell in plan.cells]
-    epochs = [count * expected + finals for count in counts]
-    each = [round(count) + sweep.finalists for count in counts]
+    epochs = [count * expected + final for count, final in zip(counts, finals, strict=True)]
+    each = [round(count) + final for count, final in zip(counts, finalists, strict=True)]
     return Forecast(
         trials=sum(each),
         epochs=sum(epochs),
@@ -306,14 +308,14 @@ def _enough(place: str, card: Card, fraction: float) -> None:
 
 def _pays(document: Document, sweep: Sweep, cells: Sequence[Cell]) -> None:
     """Refuse a budget that can't pay for one trial and the finalists of every cell, where that is known."""
-    each = 1 + sweep.finalists
-    flops = sum(cell.flops * cell.train_samples for cell in cells) * sweep.max_epochs * each
-    for key, least in (("trials", len(cells) * each), ("flops", flops)):
+    each = [1 + sweep.finalists_of(cell) for cell in cells]
+    flops = sum(cell.flops * cell.train_samples * count for cell, count in zip(cells, each, strict=True))
+    for key, least in (("trials", sum(each)), ("flops", flops * sweep.max_epochs)):
         limit = getattr(sweep.budget, key)
         if limit is not None and limit < least:
             raise UserError(
-                f"{document.place('budget', key)}: one trial and {sweep.finalists} finalists in each of {len(cells)} "
-                f"cells need {least:.4g}; found {limit:.4g}"
+                f"{document.place('budget', key)}: one trial in each of {len(cells)} cells and "
+                f"{sum(each) - len(cells)} finalists need {least:.4g}; found {limit:.4g}"
             )
 
 

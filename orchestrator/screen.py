@@ -115,8 +115,9 @@ def expected(planned: Plan, workers: int | None, address: str | None) -> list[st
     each = f"{sweep.trials} trials" if sweep.trials < NO_LIMIT else "as many trials as the budget pays"
     if any(sweep.trials_of(cell, planned.cells) < sweep.trials for cell in planned.cells):
         each += f", {sweep.transfer_trials} where smaller ones lead,"
+    on = "" if sweep.finalists_on is None else f" on {' and '.join(map('{:g}'.format, sweep.finalists_on))} of the data"
     lines = [
-        f"{len(planned.cells)} cells × ({each} + {sweep.finalists} finalists) = {cost.trials} "
+        f"{len(planned.cells)} cells × ({each} + {sweep.finalists} finalists{on}) = {cost.trials} "
         f"trials on {where}; about {cost.epochs:,.0f} epochs (at most {cost.most_epochs:,}), "
         f"{cost.flops:.1e} FLOPs{time}"
     ]

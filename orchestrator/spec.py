@@ -25,7 +25,7 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 # Keys that say where and how fast, and decide no result: they may change under an unfinished sweep.
 FREE = frozenset({"workers", "resources", "search_spaces", "storage", "tracking"})
 # Younger keys, which no fingerprint knows of where they are not given: those of earlier sweeps stay what they were.
-YOUNGER = ("task", "start_from")
+YOUNGER = ("task", "start_from", "finalists_on")
 
 
 class Strict(BaseModel):
@@ -97,6 +97,12 @@ class Sweep(Strict):
     trials: int = Field(default=TRIALS, ge=1, description="search trials a cell; with a budget, as many as it pays")
     budget: Budget = Budget()
     finalists: int = Field(default=3, ge=0, description="fresh seeds on which each cell's best is trained again")
+    finalists_on: list[Fraction] | None = Field(
+        default=None,
+        min_length=1,
+        description="data fractions that finalists are trained on, of those above; on others there is just the search. "
+        "Without it, all",
+    )
     max_epochs: int = Field(default=20, ge=1)
     patience: int | None = Field(default=None, ge=1, description="epochs without improvement before a trial ends")
     seed: int = Field(default=0, ge=0)
@@ -130,12 +136,24 @@ class Sweep(Strict):
     )
     tracking: bool = Field(default=True, description="whether MLflow gets a copy of what the journal holds")
 
-    @pydantic.field_validator("families", "sizes", "data_fractions")
+    @pydantic.field_validator("families", "sizes", "data_fractions", "finalists_on")
     @classmethod
-    def _nothing_twice(cls, values: list[Any]) -> list[Any]:
-        if len(set(values)) < len(values):
+    def _nothing_twice(cls, values: list[Any] | None) -> list[Any] | None:
+        if values is not None and len(set(values)) < len(values):
             raise ValueError("holds an entry twice")
         return values
+
+    @pydantic.field_validator("finalists_on")
+    @classmethod
+    def _among_those_searched(
+        cls, fractions: list[float] | None, others: pydantic.ValidationInfo
+    ) -> list[float] | None:
+        known = others.data.get("data_fractions", fractions)
+        if fractions is not None and (strange := [one for one in fractions if one not in known]):
+            raise ValueError(
+                f"{strange[0]:g} is none of the data_fractions; there are: {', '.join(map('{:g}'.format, known))}"
+            )
+        return fractions
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -182,6 +200,10 @@ class Sweep(Strict):
         if self.transfer_trials is None or not any(other.is_smaller(than=cell) for other in cells):
             return self.trials
         return self.transfer_trials
+
+    def finalists_of(self, cell: Cell) -> int:
+        """How many finalists a cell gets."""
+        return self.finalists if self.finalists_on is None or cell.data_fraction in self.finalists_on else 0
 
     def fingerprint(self, spaces: dict[str, Any]) -> str:
         """What the search and its results depend on: a sweep whose fingerprint changed is another sweep."""

@@ -53,4 +53,4 @@ def _planned_trials(told: History) -> int | None:
     if spec["trials"] >= NO_LIMIT:
         return None
     cells, sweep = told.cells.values(), Sweep.model_validate(spec)
-    return sum(sweep.trials_of(cell, cells) + sweep.finalists for cell in cells)
+    return sum(sweep.trials_of(cell, cells) + sweep.finalists_of(cell) for cell in cells)

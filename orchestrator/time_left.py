@@ -33,7 +33,7 @@ def seconds_left(history: History) -> float | None:
         an_epoch = _epoch_seconds(history, cell.id)
         total += an_epoch * _epochs_left(searched, sweep.trials_of(cell, cells), epochs)
         of_best = sum(row["seconds"] for row in best.reports) / len(best.reports) if best else an_epoch
-        total += of_best * _epochs_left(finals, sweep.finalists, sweep.max_epochs)
+        total += of_best * _epochs_left(finals, sweep.finalists_of(cell), sweep.max_epochs)
     workers = history.sessions[-1].get("workers", 1) if history.sessions else 1
     return budget.beside(history) * total / int(workers)
 

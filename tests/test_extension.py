@@ -97,6 +97,20 @@ def test_a_longer_training_renews_the_finalists_and_leaves_what_ended(tmp_path: 
         assert [one.max_epochs for one in searched(told, cell.id)] == [8] * 5 + [12]
 
 
+def test_finalists_may_be_left_out_where_they_are_not_wanted_any_more(tmp_path: Path, plan: Plan) -> None:
+    small, large = CELLS
+    finished_run(tmp_path / "run")
+    told = go_on(tmp_path / "run", spec(trials=8, max_epochs=12, finalists_on=[large.data_fraction]))
+    finals = [one for one in told.trials.values() if one.trial.kind == records.FINAL]
+    assert Counter((one.trial.cell, one.max_epochs) for one in finals) == {
+        (small.id, 8): 2,
+        (large.id, 8): 2,
+        (large.id, 12): 2,
+    }
+    after, changes = extension.extended(plan, ("finalists_on=[1.0]",), None)
+    assert after.spec.finalists_on == [1.0] and changes == ["finalists_on: nothing → 1.0"]
+
+
 def test_a_wider_range_is_searched_with_what_is_known(tmp_path: Path) -> None:
     finished_run(tmp_path)
     wider = Space(

@@ -132,6 +132,17 @@ def test_the_forecast_knows_the_cells_that_get_fewer_trials(project: Path, data_
     assert before.flops - after.flops == pytest.approx(saved)
 
 
+def test_the_forecast_knows_the_cells_without_finalists(project: Path, data_root: Path) -> None:
+    changes = ("families=[mlp]", "sizes=[xs]", "data_fractions=[0.5, 1.0]")
+    everywhere = made(project, data_root, *changes)
+    on_all = made(project, data_root, *changes, "finalists_on=[1.0]")
+    before, after = plan.forecast(everywhere), plan.forecast(on_all)
+    count, epochs, small = on_all.spec.finalists, on_all.spec.max_epochs, on_all.cells[0]
+    assert everywhere.trials - on_all.trials == before.trials - after.trials == count > 0
+    assert before.epochs - after.epochs == count * epochs
+    assert before.flops - after.flops == pytest.approx(count * epochs * small.flops * small.train_samples)
+
+
 def test_the_forecast_of_time_comes_from_a_probe(project: Path, data_root: Path) -> None:
     planned = made(project, data_root)
     threads = torch.get_num_threads()

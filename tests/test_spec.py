@@ -101,6 +101,11 @@ def test_overrides_are_yaml_and_reach_below(tmp_path: Path) -> None:
             ":10: transfer_trials: must be no more than trials",
         ),
         (
+            "trials: 4",
+            "trials: 4\nfinalists_on: [0.5]",
+            ":9: finalists_on: 0.5 is none of the data_fractions; there are: 0.25, 1",
+        ),
+        (
             "{name: median}",
             "median",
             ":9: early_stopping: expected a mapping of name, min_epochs, reduction_factor, found",

@@ -16,6 +16,7 @@ from orchestrator.search import stopping
 from orchestrator.search.study import Study
 from orchestrator.space import Choice, Float, Int
 from orchestrator.status import status
+from orchestrator.time_left import seconds_left
 
 
 def cell(params: int, rows: int = 1000, family: str = "mlp") -> Cell:
@@ -142,6 +143,15 @@ def test_a_cell_to_which_others_lead_may_get_fewer_trials(tmp_path: Path) -> Non
     assert origins == {small.id: [records.SAMPLED] * 5, large.id: [records.PREDICTED, records.COPIED]}
     assert sum(one.trial.kind == records.FINAL and one.trial.cell == large.id for one in told.trials.values()) == 2
     assert status(tmp_path)["planned"] == 5 + 2 + 2 * 2 == len(told.trials)
+
+
+def test_smaller_cells_may_be_searched_alone(tmp_path: Path) -> None:
+    _, large = CELLS
+    told = history.of(finished_run(tmp_path, spec(transfer=True, finalists_on=[large.data_fraction])))
+    finals = [one.trial.cell for one in told.trials.values() if one.trial.kind == records.FINAL]
+    assert finals == [large.id] * 2
+    assert status(tmp_path)["planned"] == 5 + 5 + 2 == len(told.trials)
+    assert seconds_left(told) == 0
 
 
 def test_with_two_workers_one_waits_rather_than_begin_too_early(tmp_path: Path) -> None:
