@@ -314,8 +314,8 @@ def _pays(document: Document, sweep: Sweep, cells: Sequence[Cell]) -> None:
         limit = getattr(sweep.budget, key)
         if limit is not None and limit < least:
             raise UserError(
-                f"{document.place('budget', key)}: one trial in each of {len(cells)} cells and "
-                f"{sum(each) - len(cells)} finalists need {least:.4g}; found {limit:.4g}"
+                f"{document.place('budget', key)}: one trial and the finalists of each of "
+                f"{len(cells)} cells need {least:.4g}; found {limit:.4g}"
             )
 
 
