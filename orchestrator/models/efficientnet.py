@@ -11,10 +11,11 @@ B0 to multiples of 2, since 8 would be a large part of a layer.
 
 Departures: a stage that B0 repeats has two layers at least, or the small sizes would have no sums: up to `l` the dial
 changes widths alone. Resolution, the third thing that the paper scales, comes with the data, so a step of φ takes at
-most 1.45 times the operations, where it doubles them in the paper. Strides are taken in the table's order as long as
-maps are larger than 4×4 (224 → 7 as in the paper, 28 → 4 and 8 → 4), the others are 1. The running averages of batch
-normalization follow faster (0.1 where the paper has 0.01), as runs here are short. Dropout comes before the output, as
-in the paper; stochastic depth (Huang et al., ECCV 2016) is an option.
+most 1.45 times the operations, where it doubles them in the paper. Of the strides an image gets as many as bring it to
+4×4 or just above, the last ones of the table (224 → 7 as in the paper, 28 → 4 and 8 → 4): a small one is seen at its
+full resolution first, as by the ResNet here and as is usual for CIFAR. The running averages of batch normalization
+follow faster (0.1 where the paper has 0.01), as runs here are short. Dropout comes before the output, as in the paper;
+stochastic depth (Huang et al., ECCV 2016) is an option.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from orchestrator.models.checks import check_images
 PAPER = "Tan, Le: EfficientNet, rethinking model scaling for convolutional neural networks, ICML 2019"
 
 DEPTH, WIDTH = 1.2, 1.1  # α and β of the paper's equation 3
-STEM, HEAD = 32, 1280
+STEM, STEM_STRIDE, HEAD = 32, 2, 1280
 STAGES = (
     # E, kernel, stride, width, layers
     (1, 3, 1, 16, 1),
@@ -129,28 +130,31 @@ class MBConv(nn.Module):
         return maps + outputs
 
 
+def strides(side: int) -> list[int]:
+    """Of the stem and of each stage: the table's, where the first ones are 1 for an image of few pixels a side."""
+    table = [STEM_STRIDE, *(stride for *_, stride, _, _ in STAGES)]
+    superfluous = table.count(2)
+    while side > 4 and superfluous:
+        side, superfluous = -(-side // 2), superfluous - 1
+    for index, stride in enumerate(table):
+        if stride == 2 and superfluous:
+            table[index], superfluous = 1, superfluous - 1
+    return table
+
+
 class EfficientNet(nn.Module):
     def __init__(self, config: Config, input_shape: tuple[int, ...], outputs: int) -> None:
         super().__init__()
-        inputs, side = input_shape[0], min(input_shape[1:])
-
-        def stride(wanted: int) -> int:
-            """The table's stride, or 1 where maps are 4×4 or less already."""
-            nonlocal side
-            taken = wanted if side > 4 else 1
-            side = -(-side // taken)
-            return taken
-
+        first, *others = strides(min(input_shape[1:]))
         channels = config.width(STEM)
-        stem = convolution(inputs, channels, 3, stride(2))
+        stem = convolution(input_shape[0], channels, 3, first)
         blocks: list[nn.Module] = []
         total = sum(config.layers(layers) for *_, layers in STAGES)
-        for expansion, kernel, first_stride, table_width, layers in STAGES:
+        for (expansion, kernel, _, table_width, layers), stride in zip(STAGES, others, strict=True):
             width = config.width(table_width)
             for index in range(config.layers(layers)):
                 drop = config.stochastic_depth * len(blocks) / total
-                step = stride(first_stride) if index == 0 else 1
-                blocks.append(MBConv(channels, width, expansion, kernel, step, drop))
+                blocks.append(MBConv(channels, width, expansion, kernel, stride if index == 0 else 1, drop))
                 channels = width
         head = config.width(HEAD)
         self.maps = nn.Sequential(stem, nn.SiLU(), *blocks, convolution(channels, head, 1), nn.SiLU())

@@ -75,6 +75,13 @@ def test_the_compound_coefficient_scales_width_and_depth_by_the_papers_constants
     assert operations == pytest.approx(2, rel=0.05)
 
 
+def test_a_small_image_goes_without_the_first_strides() -> None:
+    assert efficientnet.strides(224) == [2, 1, 2, 2, 2, 1, 2, 1]  # table 1
+    assert efficientnet.strides(64) == [1, 1, 2, 2, 2, 1, 2, 1]
+    assert efficientnet.strides(28) == [1, 1, 1, 2, 2, 1, 2, 1]
+    assert efficientnet.strides(4) == [1] * 8
+
+
 @pytest.mark.parametrize(("side", "last"), [(8, 4), (28, 4), (32, 4), (64, 4), (224, 7)])
 def test_small_images_keep_maps_of_4_pixels(side: int, last: int) -> None:
     model = efficientnet.EfficientNet(efficientnet.Config(-20), (1, side, side), 10)
@@ -114,8 +121,8 @@ def test_stochastic_depth_rises_linearly_from_the_first_block() -> None:
 
 
 def test_depthwise_operations_equal_a_count_by_hand() -> None:
-    """Of size xs on 8×8: 4×4 maps after the stem. A depthwise kernel costs its own map alone, backwards too."""
-    area, channels = 16, 2
+    """Of size xs on 8×8: 4×4 maps from the sixth stage on. A depthwise kernel costs its own map alone."""
+    area, channels = 64, 2
     stem, others = area * channels * 9, 0
     stages = [(2, 3, 1), (2, 3, 2), (4, 5, 2), (6, 3, 2), (6, 5, 2), (12, 5, 2), (18, 3, 1)]
     for stage, (width, kernel, layers) in enumerate(stages):
@@ -123,6 +130,7 @@ def test_depthwise_operations_equal_a_count_by_hand() -> None:
             expanded = channels * (6 if stage else 1)
             squeezed = max(1, channels // 4)
             others += area * (channels * expanded if stage else 0)
+            area = 16 if stage == 5 else area
             others += area * expanded * kernel**2 + 2 * expanded * squeezed + area * expanded * width
             channels = width
     others += area * 18 * 74 + 74 * 10
