@@ -112,10 +112,22 @@ def make(sweep: Sweep, document: Document, data: Path, spaces: Mapping[str, Spac
     for index, family in enumerate(sweep.families):
         _known(document, ("families", index), family, FAMILIES, "there is no family")
         if parameters.way(family, card.task) is None:
-            able = ", ".join(name for name in FAMILIES if parameters.way(name, card.task))
             where = document.where("families", index)
-            raise UserError(f"{where}: {family} can't do {card.task}, the task of {card.name}; these can: {able}")
+            raise UserError(f"{where}: {family} can't do {card.task}, the task of {card.name}; {_able(card)}")
+        if not FAMILIES[family].installed():
+            continue  # what to install is said when it is built
+        try:
+            parameters.describe(family, sweep.sizes[0], card.input_shape, card.outputs, task=card.task)
+        except UserError as error:
+            where = document.where("families", index)
+            raise UserError(f"{where}: {error}, those of {card.name}; {_able(card)}") from None
     metrics = _metrics(sweep.families, card.task)
+    is_given = "metric" in document.content or ("metric",) in document.overridden
+    if not is_given and sweep.metric not in metrics:
+        where = document.where("families")
+        raise UserError(
+            f"{where}: these report no {sweep.metric}; say by which metric they are judged: {', '.join(metrics)}"
+        )
     _known(document, ("metric",), sweep.metric, metrics, f"{card.task} reports no metric")
     if spaces is None:
         spaces = {family: _space(document, sweep, family, card.task) for family in sweep.families}
@@ -268,6 +280,17 @@ def check_resources(sweep: Sweep) -> None:
 def _known(document: Document, key: tuple[str | int, ...], word: str, table: Mapping[str, Any], not_so: str) -> None:
     if word not in table:
         raise UserError(f"{document.place(*key)}: {not_so} {word!r}; {nearest(word, table)}")
+
+
+def _able(card: Card) -> str:
+    """The families that can learn the data: its task, from inputs of its shape."""
+    able = []
+    for name, family in FAMILIES.items():
+        with contextlib.suppress(UserError):
+            if parameters.way(name, card.task):
+                parameters.describe(name, next(iter(family.sizes)), card.input_shape, card.outputs, task=card.task)
+                able.append(name)
+    return f"these can: {', '.join(able)}" if able else "no family here can"
 
 
 def _metrics(families: Sequence[str], task: str) -> dict[str, Direction]:

@@ -14,6 +14,9 @@ COMPLETE, PRUNED, DIVERGED, FAILED = "complete", "pruned", "diverged", "failed"
 ENDED = (COMPLETE, PRUNED, DIVERGED, FAILED)
 STATUSES = (ASKED, RUNNING, *ENDED)
 
+# Tasks that each family learns by a loss of its own: the losses of two families can't be compared, their metrics can.
+LOSSES_OF_THEIR_OWN = frozenset({"generation"})
+
 # A trial is one of the search, or a finalist: the best of its cell, trained again on a fresh seed. A finalist of a
 # configuration that was the best before its sweep was extended, or of a shorter training, is a former one.
 SEARCH, FINAL, FORMER = "search", "final", "former"

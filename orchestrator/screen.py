@@ -47,7 +47,7 @@ def family(told: dict[str, Any]) -> str:
         "size sets": ", ".join(next(iter(told["sizes"].values()))),
     }
     if told["extra"]:
-        state = "installed" if told["installed"] else f"pip install 'family-orchestrator[{told['extra']}]'"
+        state = "installed" if told["installed"] else f"pip install -c constraints.txt -e '.[{told['extra']}]'"
         about["extra"] = f"{told['extra']}: {state}"
     lines = [told["family"]]
     for word, text in about.items():

@@ -148,8 +148,8 @@ class Sweep(Strict):
     def _among_those_searched(
         cls, fractions: list[float] | None, others: pydantic.ValidationInfo
     ) -> list[float] | None:
-        known = others.data.get("data_fractions", fractions)
-        if fractions is not None and (strange := [one for one in fractions if one not in known]):
+        known: list[float] = others.data.get("data_fractions") or fractions or []
+        if strange := [one for one in fractions or [] if one not in known]:
             raise ValueError(
                 f"{strange[0]:g} is none of the data_fractions; there are: {', '.join(map('{:g}'.format, known))}"
             )

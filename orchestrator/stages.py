@@ -19,11 +19,14 @@ from orchestrator.training import checkpoint
 from orchestrator.training.fit import Job, network
 
 
-def started(planned: Plan, runs: Path, document: Document | None = None, earlier: Sequence[Plan] = ()) -> Plan:
+def started(
+    planned: Plan, runs: Path, document: Document | None = None, earlier: Sequence[Plan] = (), later: Sequence[str] = ()
+) -> Plan:
     """The plan with the weights that its `start_from` asks for, from the sweeps in the folder `runs`.
 
     Those that it has stay what they are. Where `earlier` sweeps are still to run, nothing is taken from them yet: it is
-    only checked that they will have it. `document`: where the plan was read, to say where a mistake is.
+    only checked that they will have it; `later` names those that run after this one. `document`: where the plan was
+    read, to say where a mistake is.
 
     Raises:
         UserError: a family that learns in one stage, or a sweep that is not there, has not finished, or has no such
@@ -37,6 +40,8 @@ def started(planned: Plan, runs: Path, document: Document | None = None, earlier
             lacking = [size for size in planned.spec.sizes if f"{family}-{size}" not in starts]
             if name in to_come:
                 _will_have(to_come[name], planned, family)
+            elif name in later and not (runs / name).exists():
+                raise UserError(f"{name} comes later in the file; put it before {planned.spec.name}")
             elif lacking:
                 found = [_best(planned, _finished(planned, runs / name), runs, family, size) for size in lacking]
                 starts |= {one.name: one for one in found}

@@ -65,9 +65,12 @@ def prepare(path: Path, options: Options) -> list[Plan]:
     from orchestrator.data.prepare import prepare as prepare_data
 
     planned: list[Plan] = []
-    for sweep, document in spec.load(path, options.overrides, options.only):
+    specified = spec.load(path, options.overrides, options.only)
+    names = [sweep.name for sweep, _ in specified]
+    for number, (sweep, document) in enumerate(specified, 1):
         folder = prepare_data(plan.dataset(sweep, document), options.data_root)
-        planned.append(stages.started(plan.make(sweep, document, folder), options.runs, document, earlier=planned))
+        made = plan.make(sweep, document, folder)
+        planned.append(stages.started(made, options.runs, document, earlier=planned, later=names[number:]))
     return planned
 
 

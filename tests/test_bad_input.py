@@ -125,6 +125,17 @@ SWEEP = ("sweep", "pipelines/small.yaml")
             "early_stopping: {name: x}",
             ("small.yaml:5: early_stopping.name: there is no rule 'x'", "halving"),
         ),
+        # families that can do the task, but not with these data
+        (
+            "[mlp]",
+            "[bert]",
+            ("small.yaml:3: bert takes text (token ids), found inputs of 1×8×8, those of digits; ",),
+        ),
+        (
+            "[mlp]",
+            "[unet]",
+            ("small.yaml:3: unet can't do classification, the task of digits; these can: ",),
+        ),
         # a metric that nobody reports
         (
             "trials: 3",

@@ -90,7 +90,7 @@ def test_without_its_extra_a_family_is_told_with_what_to_install(orchestrate, mo
     (gnn,) = json.loads(orchestrate("families", "gnn", "--json").out)
     assert not gnn["installed"] and all(task["counts"] is None for task in gnn["tasks"].values())
     said = orchestrate("families", "gnn").out
-    assert "graphs: pip install 'family-orchestrator[graphs]'" in said and "not counted without the extra" in said
+    assert "graphs: pip install -c constraints.txt -e '.[graphs]'" in said and "not counted without the extra" in said
 
 
 def test_spaces_may_lie_elsewhere(orchestrate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -69,6 +69,21 @@ def test_a_metric_that_one_of_the_families_does_not_report_is_refused(project: P
     assert generators(project, data_root, "metric=validation_loss", "families=[vae, diffusion]").direction == "min"
 
 
+def test_without_a_metric_that_all_report_one_is_asked_for(project: Path, data_root: Path) -> None:
+    pipeline = project / "pipelines" / "small.yaml"
+    pipeline.write_text("".join(line for line in pipeline.read_text().splitlines(True) if "metric:" not in line))
+    with pytest.raises(
+        UserError, match="these report no validation_loss; say by which metric they are judged: validation_frechet"
+    ):
+        generators(project, data_root)
+
+
+def test_families_that_can_learn_the_data_are_told_by_its_shape_too(project: Path, data_root: Path) -> None:
+    with pytest.raises(UserError, match="these can: perceptron, mlp, lenet") as error:
+        made(project, data_root, "families=[unet]", "data=digits")
+    assert "rnn" not in str(error.value) and "bert" not in str(error.value)
+
+
 def test_cells_are_every_family_size_and_fraction(project: Path, data_root: Path) -> None:
     planned = made(project, data_root)
     assert [cell.id for cell in planned.cells] == [

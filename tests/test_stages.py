@@ -232,6 +232,14 @@ def test_a_worker_starts_from_the_copy_in_the_runs_own_folder(project: Path, dat
         places.bring_start(storage, start, source)
 
 
+def test_a_second_stage_before_the_first_is_one_line(project: Path, orchestrate: Any) -> None:
+    *head, first, second = BOTH.splitlines()
+    path = project / "pipelines" / "both.yaml"
+    path.write_text("\n".join([*head, second, first]))
+    said = orchestrate("sweep", "pipelines/both.yaml", "--dry-run")
+    assert said.code == 2 and "start_from.bert: first comes later in the file; put it before second" in said.err
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

@@ -95,8 +95,8 @@ def _text(path: Path) -> str:
 def _rdkit() -> Any:
     try:
         from rdkit import Chem, RDLogger
-    except ModuleNotFoundError:
-        raise UserError("SMILES are read by RDKit: pip install 'family-orchestrator[graphs]'") from None
+    except ImportError as error:
+        raise UserError(f"SMILES are read by RDKit ({error}): pip install -c constraints.txt -e '.[graphs]'") from None
     logger: Any = RDLogger
     logger.DisableLog("rdApp.*")  # what it refuses is counted, not told line by line
     return Chem

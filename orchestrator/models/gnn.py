@@ -212,6 +212,8 @@ def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Modu
         raise UserError(f"gnn takes graphs (tables of nodes), found inputs of {shape}")
     try:
         from torch_geometric import nn as layers
-    except ModuleNotFoundError:
-        raise UserError("gnn needs PyTorch Geometric: pip install 'family-orchestrator[graphs]'") from None
+    except ImportError as error:
+        raise UserError(
+            f"gnn needs PyTorch Geometric ({error}): pip install -c constraints.txt -e '.[graphs]'"
+        ) from None
     return GNN(config, input_shape, outputs, layers)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from orchestrator import budget, history
 from orchestrator.errors import UserError
-from orchestrator.records import CELLS, COMPLETE, FINAL, REPORTS, SEARCH, SIZES, TRIALS
+from orchestrator.records import CELLS, COMPLETE, FINAL, LOSSES_OF_THEIR_OWN, REPORTS, SEARCH, SIZES, TRIALS
 
 Header = Mapping[str, Any]
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -88,6 +88,11 @@ class Frames:
             for header in self.headers
             for space in header.get("spaces", {}).values()
         )
+
+    @property
+    def losses_compare(self) -> bool:
+        """Whether a loss means the same for each family shown."""
+        return len(self.families) < 2 or self.card.get("task") not in LOSSES_OF_THEIR_OWN
 
     @property
     def finals(self) -> pd.DataFrame:

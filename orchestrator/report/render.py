@@ -19,7 +19,7 @@ from orchestrator.errors import UserError
 from orchestrator.report import contents, frames, head_start, markdown, svg
 from orchestrator.report.contents import Contents
 from orchestrator.report.pieces import Context, Figure, Section, Table
-from orchestrator.report.sections import SECTIONS
+from orchestrator.report.sections import BY_LOSS, SECTIONS
 from orchestrator.report.theme import PALETTE, Dress
 
 PAGE, MARKDOWN, MANIFEST, METRICS = "index.html", "report.md", "contents.json", "metrics.json"
@@ -40,7 +40,8 @@ def build(spec_path: Path, runs: Path, out: Path | None = None, name: str = "") 
     asked = contents.load(spec_path, runs, SECTIONS, name)
     read = frames.read(asked.runs)
     context = Context(read, asked.options, Dress(read.families), _twin(asked, read))
-    made = {name: SECTIONS[name][1](context) for name in asked.sections}
+    wanted = [name for name in asked.sections if read.losses_compare or name not in BY_LOSS]
+    made = {name: SECTIONS[name][1](context) for name in wanted}
     sections = {name: section for name, section in made.items() if section}
     files = {PAGE: page(asked, context, sections), METRICS: _json(_metrics(sections))}
     files[MARKDOWN] = markdown.page(asked, sections)

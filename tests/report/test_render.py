@@ -70,6 +70,19 @@ def test_every_section_opens_with_an_answer(page: Path) -> None:
     assert all(text.endswith(".") and len(text) > 20 for text in said.values())
 
 
+def test_losses_of_families_that_each_have_their_own_are_not_compared(
+    made_up: Made, recipe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of generators: one's is a bound in nats, the other's a squared error of noise."""
+    asked = "sweeps: [demo]\nsections: [summary, scaling, frontier, catch_up, cells]\n"
+    path = made_up(asked, recipe(families=("mlp", "lenet"), search=4))
+    assert list(answers(build(path))) == ["summary", "scaling", "frontier", "catch_up", "cells"]
+    monkeypatch.setattr(frames, "LOSSES_OF_THEIR_OWN", {frames.read([path.parents[1] / "runs" / "demo"]).card["task"]})
+    assert list(answers(build(path))) == ["summary", "cells"]
+    alone = made_up(asked, recipe(families=("mlp",), search=4))
+    assert "scaling" in answers(build(alone)), "one family's are comparable"
+
+
 def test_the_same_run_gives_the_same_bytes(made_up: Made, recipe: Any, tmp_path: Path) -> None:
     path = made_up(BRIEF, recipe(**SMALL))
     first, second = (render.build(path, tmp_path / "runs", tmp_path / name).parent for name in ("a", "b"))

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from orchestrator.errors import UserError
+from orchestrator.records import LOSSES_OF_THEIR_OWN
+from orchestrator.tasks import WAYS
 from orchestrator.tasks.generation import Generation, divergence, terms
 
 
@@ -97,3 +99,7 @@ def test_a_batch_that_ends_short_weighs_its_rows() -> None:
 def test_a_beta_outside_its_range_is_refused(wrong: float) -> None:
     with pytest.raises(UserError, match="beta"):
         Generation(beta=wrong)
+
+
+def test_the_report_knows_which_losses_it_cannot_compare() -> None:
+    assert set(WAYS.values()) == LOSSES_OF_THEIR_OWN

@@ -23,6 +23,9 @@ from orchestrator.report.sections import (
     transfer,
 )
 
+# Sections that hold the losses of families against each other: out of place where each has a loss of its own.
+BY_LOSS = frozenset({"scaling", "frontier", "catch_up"})
+
 # name → (what the page's navigation says, the function; None: it has no place in this report)
 SECTIONS: Mapping[str, tuple[str, Callable[[Context], Section | None]]] = {
     "summary": ("Best family", summary.section),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from markupsafe import Markup
@@ -175,7 +176,7 @@ def _facts(header: run_frames.Header) -> Markup:
                     card.get("name", "?"), card.get("task", "?"), classes, one
                 ),
             ),
-            ("Rows", wording.listing([f"{wording.count(sizes[split])} {split}" for split in SPLITS if split in sizes])),
+            ("Rows", _rows(sizes, spec.get("data_fractions", [1.0]))),
             ("Licence", card.get("licence", "not stated")),
             ("Data version", Markup("<code>{}</code>").format(str(card.get("fingerprint", "?"))[:16])),
         ]
@@ -218,9 +219,18 @@ def _facts(header: run_frames.Header) -> Markup:
     )
 
 
+def _rows(sizes: Mapping[str, int], fractions: Sequence[float]) -> str:
+    """Of each split; of the training split also the parts that cells were trained on."""
+    counts = wording.listing([f"{wording.count(sizes[split])} {split}" for split in SPLITS if split in sizes])
+    if list(fractions) == [1.0]:
+        return counts
+    parts = wording.listing([wording.percent(fraction) for fraction in fractions])
+    return f"{counts}; trained on {parts} of them"
+
+
 def _ran(header: run_frames.Header, known: dict[str, object]) -> str:
     ended = header.get("ended")
-    when = f"{datetime.datetime.fromtimestamp(float(ended), datetime.UTC):%Y-%m-%d %H:%M} UTC, " if ended else ""
+    when = f"ended {datetime.datetime.fromtimestamp(float(ended), datetime.UTC):%Y-%m-%d %H:%M} UTC, " if ended else ""
     least = "at least " if known["killed"] else ""
     wall = f"{least}{wording.duration(known['wall'])} on the clock" if isinstance(known["wall"], float) else ""
     workers = f", {wording.plural(known['workers'], 'worker')}" if isinstance(known["workers"], int) else ""
