@@ -71,7 +71,9 @@ class Progress:
             parts.append(f"{self._done():.0%} of the budget")
         parts += [f"{counts[word]} {word}" for word in ("running", "pruned", "diverged", "failed") if counts[word]]
         left = self._left()
-        return ", ".join([*parts, *self._best(), *([] if left is None else [f"about {duration(left)} left"])])
+        # Nothing is known of the first epoch, and nothing of the last minute: of a finalist's test, say.
+        said = [f"about {duration(left)} left"] if left is not None and left >= 1 else []
+        return ", ".join([*parts, *self._best(), *said])
 
     def _best(self) -> list[str]:
         direction = max if self._history.direction == "max" else min

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 IMAGES, TEXTS = "samples.png", "samples.txt"
 TASKS = ("generation", "language_modelling")  # which of them leave something in a run
-SIDE = 8  # images on each side of the sheet
+SIDE, GAP = 8, 2  # images on each side of the sheet, and pixels between them
 WRITTEN = 4  # texts
 CELL, LABEL, FONT = 24, 72, 13  # of a map, in pixels
 
@@ -37,17 +37,19 @@ def log(client: MlflowClient, run_id: str, network: nn.Module, card: Mapping[str
 
 
 def sheet(network: nn.Module) -> np.ndarray[Any, Any]:
-    """8×8 generated images as one: [height, width, 1 or 3] uint8."""
+    """8×8 generated images as one, with white lines between: [height, width, 1 or 3] uint8."""
     import torch
+    from torch.nn import functional
 
     with torch.random.fork_rng([]), torch.inference_mode():
         torch.manual_seed(0)
         images: Tensor = network.eval().generate(SIDE**2)  # type: ignore[operator]
     if images.shape[1] != 3:
         images = images.mean(1, keepdim=True)
-    rows = images.clamp(0, 1).reshape(SIDE, SIDE, *images.shape[1:]).permute(0, 3, 1, 4, 2)
+    framed = functional.pad(images.clamp(0, 1), (0, GAP, 0, GAP), value=1.0)
+    rows = framed.reshape(SIDE, SIDE, *framed.shape[1:]).permute(0, 3, 1, 4, 2)
     whole: np.ndarray[Any, Any] = (255 * rows.flatten(2, 3).flatten(0, 1)).round().byte().numpy()
-    return whole
+    return whole[:-GAP, :-GAP]
 
 
 def texts(network: nn.Module, card: Mapping[str, Any]) -> str:

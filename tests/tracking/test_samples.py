@@ -52,7 +52,7 @@ def test_a_generators_run_has_a_sheet_of_its_images(family: str, runs: Path, tmp
     assert [file.path for file in client.list_artifacts(run)] == [samples.IMAGES]
     shown = plt.imread(client.download_artifacts(run, samples.IMAGES))
     sheet = samples.sheet(network)
-    assert sheet.shape == (64, 64, 1) and sheet.std() > 1
+    assert sheet.shape == (78, 78, 1) and sheet.std() > 1, "8 images of 8 pixels, and 7 lines of 2 between them"
     assert np.array_equal((255 * shown[..., 0] if shown.ndim == 3 else 255 * shown).round(), sheet[..., 0])
 
 
@@ -62,8 +62,12 @@ def test_a_sheets_images_are_in_rows() -> None:
             return (torch.arange(rows) / 255).reshape(-1, 1, 1, 1).expand(-1, 3, 2, 5)
 
     sheet = samples.sheet(Counting())
-    assert sheet.shape == (16, 40, 3)
-    assert sheet[:, :, 1].tolist() == [[8 * (row // 2) + column // 5 for column in range(40)] for row in range(16)]
+    assert sheet.shape == (30, 54, 3)
+    number = [
+        [255 if row % 4 > 1 or column % 7 > 4 else 8 * (row // 4) + column // 7 for column in range(54)]
+        for row in range(30)
+    ]
+    assert sheet[:, :, 1].tolist() == number
 
 
 def test_a_gpts_run_has_texts_that_it_has_written(runs: Path, tmp_path: Path) -> None:
