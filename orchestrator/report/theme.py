@@ -16,6 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 from orchestrator.report import wording
 
 WIDTH, HEIGHT = 360, 270
+LETTER = 6.6  # pixels of a tick label's letters, about
 MARKERS = "osD^vPXd"
 
 
@@ -164,9 +165,19 @@ def log_axis(
     low, high = float(np.min(values)), float(np.max(values))
     air = max((high / low) ** 0.06, 1.06)
     (axes.set_xlim if which == "x" else axes.set_ylim)(low / air, high * air)
-    axis.set_major_locator(FixedLocator(_log_ticks(low / air, high * air)))
+    ticks = _log_ticks(low / air, high * air)
+    axis.set_major_locator(FixedLocator(side_by_side(ticks, say) if which == "x" else ticks))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: say(value)))
+
+
+def side_by_side(ticks: Sequence[float], say: Callable[[float], str]) -> list[float]:
+    """As many of the ticks as have room for their labels along a panel: all, every second, every third, …"""
+    for step in range(1, len(ticks) + 1):
+        some = ticks[::step]
+        if sum(len(say(tick)) + 2 for tick in some) <= WIDTH / LETTER:
+            break
+    return list(some)
 
 
 def _log_ticks(low: float, high: float) -> list[float]:

@@ -250,6 +250,13 @@ def test_no_two_of_many_families_look_the_same() -> None:
     assert len({(dress.colour(family), dress.marker(family)) for family in families}) == 24
 
 
+def test_labels_of_ticks_have_room_beside_each_other() -> None:
+    times = [60.0, 65.0, 70.0, 75.0, 80.0, 85.0, 90.0]
+    assert theme.side_by_side(times, lambda value: f"{value:g}") == times
+    assert theme.side_by_side(times, lambda value: f"1 min {value - 60:02g} s") == times[::2]
+    assert theme.side_by_side(times, lambda value: "x" * 50) == [60.0]
+
+
 def test_labels_move_apart_as_little_as_needed() -> None:
     assert theme.apart([0.0, 100.0], 10) == [0.0, 100.0]
     assert theme.apart([50.0, 50.0, 50.0], 10) == [40.0, 50.0, 60.0]
