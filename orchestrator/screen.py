@@ -102,6 +102,10 @@ def cells_planned(planned: Plan) -> Table:
     return table
 
 
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
+
+
 def expected(planned: Plan, workers: int | None, address: str | None) -> list[str]:
     """What the sweep will cost, and its budget. Times a short training of each family and size, here and now."""
     from orchestrator import plan  # brings torch, for which `status` must not wait
@@ -111,14 +115,14 @@ def expected(planned: Plan, workers: int | None, address: str | None) -> list[st
     slots = 1 if address else plan.slots(sweep, workers).count
     cost = plan.forecast(planned, None if address else plan.probe(planned), slots)
     time = "" if cost.seconds is None else f", {duration(cost.seconds / slots)} of training"
-    where = f"the cluster at {address}" if address else f"{slots} workers"
-    each = f"{sweep.trials} trials" if sweep.trials < NO_LIMIT else "as many trials as the budget pays"
+    where = f"the cluster at {address}" if address else _count(slots, "worker")
+    each = _count(sweep.trials, "trial") if sweep.trials < NO_LIMIT else "as many trials as the budget pays"
     if any(sweep.trials_of(cell, planned.cells) < sweep.trials for cell in planned.cells):
         each += f", {sweep.transfer_trials} where smaller ones lead,"
     on = "" if sweep.finalists_on is None else f" on {' and '.join(map('{:g}'.format, sweep.finalists_on))} of the data"
     lines = [
-        f"{len(planned.cells)} cells × ({each} + {sweep.finalists} finalists{on}) = {cost.trials} "
-        f"trials on {where}; about {cost.epochs:,.0f} epochs (at most {cost.most_epochs:,}), "
+        f"{_count(len(planned.cells), 'cell')} × ({each} + {_count(sweep.finalists, 'finalist')}{on}) = "
+        f"{_count(cost.trials, 'trial')} on {where}; about {cost.epochs:,.0f} epochs (at most {cost.most_epochs:,}), "
         f"{cost.flops:.1e} FLOPs{time}"
     ]
     if sweep.start_from:

@@ -94,7 +94,7 @@ def test_a_dry_run_prints_the_plan_and_makes_nothing(orchestrate, project: Path)
     before = sorted(path.name for path in project.iterdir())
     said = orchestrate("sweep", "pipelines/small.yaml", "--dry-run", "--workers", "2")
     assert said.code == 0 and not said.err
-    assert "1 cells × (3 trials + 1 finalists) = 4 trials on 2 workers" in said.out
+    assert "1 cell × (3 trials + 1 finalist) = 4 trials on 2 workers" in said.out
     assert "of training" in said.out and "FLOPs" in said.out
     assert sorted(path.name for path in project.iterdir()) == before
 

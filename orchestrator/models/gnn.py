@@ -39,7 +39,11 @@ from orchestrator.graphs import Graphs
 from orchestrator.models.checks import check_dropout
 from orchestrator.models.diagnostics import Notes, smoothness
 
-PAPER = "Kipf, Welling: Semi-supervised classification with graph convolutional networks, ICLR 2017"
+PAPER = (
+    "Kipf, Welling: Semi-supervised classification with graph convolutional networks, ICLR 2017 (gcn); "
+    "Hamilton, Ying, Leskovec, NeurIPS 2017 (sage); Veličković and others, ICLR 2018 (gat); "
+    "Xu, Hu, Leskovec, Jegelka, ICLR 2019 (gin)"
+)
 
 SIZES: Mapping[str, Mapping[str, int]] = {
     "xs": {"width": 16},
