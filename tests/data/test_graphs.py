@@ -111,7 +111,7 @@ def test_bad_molecules_are_one_line(tmp_path, text, task, message):
 
 def test_without_rdkit_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "rdkit", None)
-    with pytest.raises(UserError, match=r"pip install 'family-orchestrator\[graphs\]'") as error:
+    with pytest.raises(UserError, match=r"pip install -c constraints.txt -e '.\[graphs\]'") as error:
         prepare(molecules(tmp_path, csv_of(30)), tmp_path)
     assert "\n" not in str(error.value)
 

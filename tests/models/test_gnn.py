@@ -223,7 +223,7 @@ def test_refuses_what_is_no_graph_in_one_line(shape: tuple[int, ...]) -> None:
 
 def test_without_its_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch_geometric", None)
-    with pytest.raises(UserError, match=r"pip install 'family-orchestrator\[graphs\]'") as error:
+    with pytest.raises(UserError, match=r"pip install -c constraints.txt -e '.\[graphs\]'") as error:
         gnn.build(gnn.Config(16), MOLECULES, 3)
     assert "\n" not in str(error.value)
 
