@@ -225,7 +225,7 @@ def _rows(sizes: Mapping[str, int], fractions: Sequence[float]) -> str:
     if list(fractions) == [1.0]:
         return counts
     parts = wording.listing([wording.percent(fraction) for fraction in fractions])
-    return f"{counts}; trained on {parts} of them"
+    return f"{counts}; cells had {parts} of the training rows"
 
 
 def _ran(header: run_frames.Header, known: dict[str, object]) -> str:
