@@ -70,6 +70,17 @@ def test_a_screen_too_low_for_all_cells_says_how_many_are_hidden(tmp_path: Path,
     assert "… 7 cells more" in view._console.file.getvalue()
 
 
+def test_a_budget_that_ends_before_the_trials_tells_the_time_left(tmp_path: Path) -> None:
+    """At this session's pace: a tenth of the FLOPs in the 60 s since it began, so 540 s for the rest."""
+    run_dir = finished_run(tmp_path, spec(budget={"flops": 1e12}))
+    with Progress(run_dir, 14, Console(file=io.StringIO())) as view:
+        told = view._history
+        told.spent.flops, view._spent_before = 10**11, 0.0
+        view._began -= 60.0
+        told.plan["spec"]["trials"] = 10**6
+        assert view._left() == pytest.approx(540, rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [

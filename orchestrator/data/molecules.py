@@ -96,7 +96,8 @@ def _rdkit() -> Any:
     try:
         from rdkit import Chem, RDLogger
     except ImportError as error:
-        raise UserError(f"SMILES are read by RDKit ({error}): pip install -c constraints.txt -e '.[graphs]'") from None
+        why = str(error).partition("\n")[0]
+        raise UserError(f"SMILES are read by RDKit ({why}): pip install -c constraints.txt -e '.[graphs]'") from None
     logger: Any = RDLogger
     logger.DisableLog("rdApp.*")  # what it refuses is counted, not told line by line
     return Chem

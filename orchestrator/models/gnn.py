@@ -217,7 +217,6 @@ def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Modu
     try:
         from torch_geometric import nn as layers
     except ImportError as error:
-        raise UserError(
-            f"gnn needs PyTorch Geometric ({error}): pip install -c constraints.txt -e '.[graphs]'"
-        ) from None
+        why = str(error).partition("\n")[0]
+        raise UserError(f"gnn needs PyTorch Geometric ({why}): pip install -c constraints.txt -e '.[graphs]'") from None
     return GNN(config, input_shape, outputs, layers)

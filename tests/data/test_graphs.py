@@ -109,6 +109,16 @@ def test_bad_molecules_are_one_line(tmp_path, text, task, message):
     assert "\n" not in str(error.value)
 
 
+def test_an_rdkit_that_is_broken_is_one_line_too(tmp_path, monkeypatch):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "rdkit.py").write_text("raise ImportError('libXrender.so.1: cannot open\\nmore of it')")
+    monkeypatch.delitem(sys.modules, "rdkit", raising=False)
+    monkeypatch.syspath_prepend(tmp_path / "broken")
+    with pytest.raises(UserError, match=r"RDKit \(libXrender.so.1: cannot open\): pip install") as error:
+        prepare(molecules(tmp_path, csv_of(30)), tmp_path)
+    assert "\n" not in str(error.value)
+
+
 def test_without_rdkit_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "rdkit", None)
     with pytest.raises(UserError, match=r"pip install -c constraints.txt -e '.\[graphs\]'") as error:
