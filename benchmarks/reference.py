@@ -229,7 +229,8 @@ def _line(floor: Floor, family: str, runs: Path, prepared: Path) -> Line:
     past, card = history.of(run_dir), Card.read(folder)
     bound = bound_of(floor, runs, folder)
     unit = card.normalization["target_scale"][0] if floor.scaled else 1.0
-    values, parameters = finalists(past, floor.metric)
+    finals = finalists(past)
+    values, parameters = tested(finals, floor.metric), parameters_of(finals[0], past, card) if finals else None
     mean = unit * statistics.fmean(values) if values else None
     sd = unit * statistics.stdev(values) if len(values) > 1 else None
     met = None if bound is None else _meets(mean, sign, bound) and len(values) == past.plan["spec"]["finalists"]
@@ -249,30 +250,44 @@ def bound_of(floor: Floor, runs: Path, folder: Path) -> float | None:
         return floor.bound
     if not (runs / floor.bound).is_dir() or history.of(runs / floor.bound).closed != FINISHED:
         return None
-    values, _ = finalists(history.of(runs / floor.bound), floor.metric)
+    values = tested(finalists(history.of(runs / floor.bound)), floor.metric)
     return statistics.fmean(values) if values else None
 
 
-def finalists(past: Any, metric: str) -> tuple[list[float], int | None]:
-    """The test metric of each finalist on the whole data, at the size that was best there, and its parameters."""
+def finalists(past: Any) -> list[Any]:
+    """On the whole data, at the size that was best there."""
     largest = max(cell.data_fraction for cell in past.cells.values())
-    rows = [row for row in _finals(past) if past.cells[row.trial.cell].data_fraction == largest]
     by_cell: dict[str, list[Any]] = {}
-    for row in rows:
-        by_cell.setdefault(row.trial.cell, []).append(row)
-    if not by_cell:
-        return [], None
+    for row in _finals(past):
+        if past.cells[row.trial.cell].data_fraction == largest:
+            by_cell.setdefault(row.trial.cell, []).append(row)
     sign = -1 if past.direction == "max" else 1
-    best = min(by_cell, key=lambda cell: sign * statistics.fmean(row.value for row in by_cell[cell]))
-    values = [row.test.get(f"test_{metric}", math.nan) for row in by_cell[best]]
-    return [value for value in values if math.isfinite(value)], past.cells[best].params
+    return min(by_cell.values(), key=lambda rows: sign * statistics.fmean(row.value for row in rows), default=[])
+
+
+def tested(rows: Iterable[Any], metric: str) -> list[float]:
+    """The test metric of each finalist that has one."""
+    values = [row.test.get(f"test_{metric}", math.nan) for row in rows]
+    return [value for value in values if math.isfinite(value)]
+
+
+def parameters_of(row: Any, past: Any, stored: Any) -> int:
+    """Of the configuration that was found: a kind of positions or of normalization has its own. `stored`: its Card."""
+    from orchestrator.training.parameters import describe
+
+    cell, card = past.cells[row.trial.cell], stored.learnt_by(past.plan["spec"]["task"])
+    config = row.trial.config
+    return describe(cell.family, cell.size, card.input_shape, card.outputs, task=card.task, config=config).params
 
 
 def _finals(past: Any) -> Iterable[Any]:
-    from orchestrator import records
+    """The finalists that ended, but for those of a configuration that another has overtaken since."""
+    from orchestrator import history, records
 
+    best = history.best_of_cells(past)
     for told in past.trials.values():
-        if told.trial.kind == records.FINAL and told.status == records.COMPLETE and told.value is not None:
+        ended = told.trial.kind == records.FINAL and told.status == records.COMPLETE and told.value is not None
+        if ended and not history.is_former(told, best[told.trial.cell], past.max_epochs):
             yield told
 
 

@@ -1,7 +1,8 @@
 """What a sweep has spent, and whether its budget allows what is still to come.
 
-Work to come is reckoned as if it ran to its end: FLOPs are known, time is what the cell's epochs took so far. So the
-search never passes a limit, and may leave a little of it; but for the first trials of a cell, whose time nobody knows.
+Work to come is reckoned as if it ran to its end: FLOPs are those of the size's defaults, time is what the cell's epochs
+took so far. So the search passes no limit, and may leave a little of it; but for the first trials of a cell, whose time
+nobody knows, and for choices that make a network dearer than its size's defaults, such as reading in both directions.
 """
 
 from __future__ import annotations

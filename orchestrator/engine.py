@@ -276,7 +276,7 @@ class Engine:
             finals = self.spec.finalists_of(search.cell)
             if self._searched(search):
                 best = search.best()
-                finals = finals - self._finals(search, best) if best else 0
+                finals = max(finals - self._finals(search, best), 0) if best else 0
             epochs[search.cell.id] = epochs.get(search.cell.id, 0) + finals * self.spec.max_epochs
             trials += finals
         limit = budget.exceeded(self._limits, self.history, time.time(), trials, epochs)

@@ -242,7 +242,7 @@ def fold(events: Iterable[Event]) -> History:
 
 def tables(history: History) -> dict[str, list[dict[str, Any]]]:
     """Rows of the tables `trials`, `reports` and `cells`, with the columns of `records`."""
-    best = _best_of_cells(history)
+    best = best_of_cells(history)
     return {
         "trials": [_trial_row(history, trial, best[trial.trial.cell]) for trial in history.trials.values()],
         "reports": [{"trial": t.trial.id, **row} for t in history.trials.values() for row in t.reports],
@@ -306,7 +306,7 @@ def _trial_row(history: History, told: TrialHistory, best_of_cell: TrialHistory 
 
 def cell_rows(history: History) -> list[dict[str, Any]]:
     """One row a cell: its counts, the best of its search, and its finalists' mean and spread on the test split."""
-    members, bests = _members(history), _best_of_cells(history)
+    members, bests = _members(history), best_of_cells(history)
     rows = []
     for cell in history.cells.values():
         mine, best = members[cell.id], bests[cell.id]
@@ -347,7 +347,8 @@ def _members(history: History) -> dict[str, list[TrialHistory]]:
     return members
 
 
-def _best_of_cells(history: History) -> dict[str, TrialHistory | None]:
+def best_of_cells(history: History) -> dict[str, TrialHistory | None]:
+    """Cell → the best trial of its search."""
     return {cell: best_of_search(mine, history.direction) for cell, mine in _members(history).items()}
 
 

@@ -1,21 +1,20 @@
-"""From a specification to cells, checked against families, tasks and data, with a forecast of the cost."""
+"""From a specification to cells, checked against families, tasks and data."""
 
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from orchestrator import documents, space
 from orchestrator.data import CATALOG, Card, Dataset, from_entry
 from orchestrator.documents import Document, nearest
 from orchestrator.errors import UserError
 from orchestrator.models import FAMILIES
-from orchestrator.records import Cell, Slots, Start
+from orchestrator.records import LOSSES_OF_THEIR_OWN, Cell, Slots, Start
 from orchestrator.search import stopping
 from orchestrator.search.grid import Grid
 from orchestrator.search.samplers import SAMPLERS
@@ -23,20 +22,6 @@ from orchestrator.space import Choice, Float, Parameter, Space
 from orchestrator.spec import Sweep
 from orchestrator.tasks import TASKS, Direction
 from orchestrator.training import parameters
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What the sweep will cost. `epochs` is expected with early stopping, `most_epochs` without any.
-
-    `flops` and `seconds` (of training, on one worker) are expected; `seconds` comes from `probe`, when it was run.
-    """
-
-    trials: int
-    epochs: float
-    most_epochs: int
-    flops: float
-    seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -119,6 +104,8 @@ def make(sweep: Sweep, document: Document, data: Path, spaces: Mapping[str, Spac
         try:
             parameters.describe(family, sweep.sizes[0], card.input_shape, card.outputs, task=card.task)
         except UserError as error:
+            if FAMILIES[family].extra:
+                raise  # what it brings is broken: the message says what to install
             where = document.where("families", index)
             raise UserError(f"{where}: {error}, those of {card.name}; {_able(card)}") from None
     metrics = _metrics(sweep.families, card.task)
@@ -128,7 +115,9 @@ def make(sweep: Sweep, document: Document, data: Path, spaces: Mapping[str, Spac
         raise UserError(
             f"{where}: these report no {sweep.metric}; say by which metric they are judged: {', '.join(metrics)}"
         )
-    _known(document, ("metric",), sweep.metric, metrics, f"{card.task} reports no metric")
+    have_their_own = len(sweep.families) > 1 and card.task in LOSSES_OF_THEIR_OWN
+    not_so = "these families share no metric" if have_their_own else f"{card.task} reports no metric"
+    _known(document, ("metric",), sweep.metric, metrics, not_so)
     if spaces is None:
         spaces = {family: _space(document, sweep, family, card.task) for family in sweep.families}
     if sweep.sampler.name == "grid":
@@ -143,100 +132,6 @@ def make(sweep: Sweep, document: Document, data: Path, spaces: Mapping[str, Spac
     )
     _pays(document, sweep, cells)
     return Plan(sweep, card, data, metrics[sweep.metric], spaces, cells)
-
-
-def forecast(plan: Plan, paces: Mapping[tuple[str, str], Pace] | None = None, workers: int = 1) -> Forecast:
-    """Expected cost: a trial passes each rung with the rule's share, a finalist runs all its epochs.
-
-    `paces` is what `probe` measured; where it lacks a cell's family and size, seconds stay unknown. With
-    a budget, as many trials are expected as it pays for.
-    """
-    sweep = plan.spec
-    expected = stopping.expected_epochs(stopping.make(**sweep.early_stopping.model_dump()), sweep.max_epochs)
-    paced = [(paces or {}).get((cell.family, cell.size)) for cell in plan.cells]
-    # Of an epoch in each cell.
-    flops = [float(cell.flops * cell.train_samples) for cell in plan.cells]
-    seconds = None
-    if None not in paced:
-        seconds = [
-            pace.train * _timed(plan.card, cell.train_samples) + pace.validation
-            for pace, cell in zip(paced, plan.cells, strict=True)
-            if pace is not None
-        ]
-    finalists = [sweep.finalists_of(cell) for cell in plan.cells]
-    finals = [count * sweep.max_epochs for count in finalists]
-    trials = float(sweep.trials)
-    for name, limit in sweep.budget.limits().items():
-        if name == "trials":
-            trials = min(trials, (limit - sum(finalists)) / len(plan.cells))
-            continue
-        costs = flops if name == "flops" else seconds or []
-        an_epoch = math.fsum(costs)
-        if name != "flops":
-            limit *= 3600 * (workers if name == "hours" else 1)
-        if an_epoch:
-            trials = min(trials, (limit - _product(costs, finals)) / an_epoch / expected)
-    counts = [max(min(trials, sweep.trials_of(cell, plan.cells)), 1.0) for cell in plan.cells]
-    epochs = [count * expected + final for count, final in zip(counts, finals, strict=True)]
-    each = [round(count) + final for count, final in zip(counts, finalists, strict=True)]
-    return Forecast(
-        trials=sum(each),
-        epochs=sum(epochs),
-        most_epochs=sum(each) * sweep.max_epochs,
-        flops=_product(flops, epochs),
-        seconds=None if seconds is None else _product(seconds, epochs),
-    )
-
-
-def _product(each: Sequence[float], epochs: Sequence[float]) -> float:
-    return math.fsum(one * count for one, count in zip(each, epochs, strict=True))
-
-
-class Pace(NamedTuple):
-    """Seconds: of training for each row, and of the validation after an epoch."""
-
-    train: float
-    validation: float
-
-
-def probe(plan: Plan) -> dict[tuple[str, str], Pace]:
-    """The pace of each family and size: one epoch over a few hundred rows, here and now.
-
-    A family and size whose defaults diverge on these rows before an epoch is over, or find no memory, is left out.
-    """
-    import dataclasses
-
-    import torch
-
-    from orchestrator.data.load import load
-    from orchestrator.training.divergence import Diverged
-    from orchestrator.training.fit import Job, fit
-    from orchestrator.training.memory import OutOfMemory
-
-    data = load(plan.data).learnt_by(plan.card.task)
-    few, fewer = (
-        dataclasses.replace(split, inputs=split.inputs[:512], targets=split.targets[:512])
-        for split in (data.train, data.validation)
-    )
-    small = dataclasses.replace(data, train=few, validation=fewer)
-    # A generator is judged by as many images of its own, however many there are to compare them with.
-    more = 1.0 if plan.card.task == "generation" else len(data.validation.inputs) / len(fewer.inputs)
-    timings: dict[tuple[str, str], Pace] = {}
-    device = "cuda" if slots(plan.spec, None).gpus else "cpu"
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, int(plan.spec.resources.cpus)))
-    try:
-        for family, size in {(cell.family, cell.size): None for cell in plan.cells}:
-            job = Job(family, size, {}, 0, 2, plan.spec.metric, plan.direction)
-            with contextlib.suppress(Diverged, OutOfMemory):
-                # The second epoch is what stays: the first also warms up.
-                for row in fit(job, small, device):
-                    training = len(few.inputs) / row["samples_per_second"]
-                    validation = max(row["seconds"] - training, 0.0) * more
-                    timings[family, size] = Pace(training / _timed(plan.card, len(few.inputs)), validation)
-    finally:
-        torch.set_num_threads(threads)
-    return timings
 
 
 def slots(sweep: Sweep, workers: int | None) -> Slots:
@@ -294,19 +189,19 @@ def _able(card: Card) -> str:
 
 
 def _metrics(families: Sequence[str], task: str) -> dict[str, Direction]:
-    """What every one of the families reports in learning the task, and which way it is better."""
+    """What every one of the families reports in learning the task, and which way it is better.
+
+    A loss is left out where each family has its own: a bound in nats and a squared error are no better or worse.
+    """
     reported = [TASKS[parameters.way(family, task) or task].metrics for family in families]
     common = [name for name in reported[0] if all(name in metrics for metrics in reported)]
+    if len(families) > 1 and task in LOSSES_OF_THEIR_OWN:
+        common = [name for name in common if name != "loss"]
     return {f"validation_{name}": reported[0][name] for name in common}
 
 
 def _rows(card: Card, fraction: float) -> int:
     return int(card.sizes["train"] * fraction + 0.5)
-
-
-def _timed(card: Card, rows: int) -> int:
-    """Rows that an epoch's time is for: of one graph all, however few are told, as it is gone through as a whole."""
-    return card.sizes["train"] if card.task == "node_classification" else rows
 
 
 def _fits_the_grid(document: Document, sweep: Sweep, spaces: Mapping[str, Space]) -> None:

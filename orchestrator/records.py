@@ -50,7 +50,9 @@ class Cell:
     """Family × size × data fraction: what gets one study.
 
     `params` counts trained parameters; `flops` is floating-point operations per training sample (forward and
-    backward); `train_samples` counts the rows of the training split that the fraction keeps.
+    backward); `train_samples` counts the rows of the training split that the fraction keeps. The first two are of the
+    size with its family's defaults, whatever a trial chooses: a dial, so that cells of one size lie on one line. A kind
+    of positions or of normalization changes them by little, a second direction of a recurrent network to about twice.
     `params_without_embeddings` leaves out tables that are looked up (`models/embeddings.py`); None in the journals of
     sweeps that began before it was counted.
     """

@@ -108,20 +108,24 @@ def _count(number: int, word: str) -> str:
 
 def expected(planned: Plan, workers: int | None, address: str | None) -> list[str]:
     """What the sweep will cost, and its budget. Times a short training of each family and size, here and now."""
-    from orchestrator import plan  # brings torch, for which `status` must not wait
+    # These bring torch, for which `status` must not wait.
+    from orchestrator import plan
+    from orchestrator.forecast import forecast, probe
 
     sweep = planned.spec
     # What machines of a cluster will take can't be measured here, nor are they known to stay.
     slots = 1 if address else plan.slots(sweep, workers).count
-    cost = plan.forecast(planned, None if address else plan.probe(planned), slots)
+    cost = forecast(planned, None if address else probe(planned), slots)
     time = "" if cost.seconds is None else f", {duration(cost.seconds / slots)} of training"
     where = f"the cluster at {address}" if address else _count(slots, "worker")
     each = _count(sweep.trials, "trial") if sweep.trials < NO_LIMIT else "as many trials as the budget pays"
     if any(sweep.trials_of(cell, planned.cells) < sweep.trials for cell in planned.cells):
         each += f", {sweep.transfer_trials} where smaller ones lead,"
-    on = "" if sweep.finalists_on is None else f" on {' and '.join(map('{:g}'.format, sweep.finalists_on))} of the data"
+    finalists = _count(sweep.finalists, "finalist")
+    if sweep.finalists_on is not None:
+        finalists += " on " + " and ".join(f"{100 * fraction:g} %" for fraction in sweep.finalists_on)
     lines = [
-        f"{_count(len(planned.cells), 'cell')} × ({each} + {_count(sweep.finalists, 'finalist')}{on}) = "
+        f"{_count(len(planned.cells), 'cell')} × ({each} + {finalists}) = "
         f"{_count(cost.trials, 'trial')} on {where}; about {cost.epochs:,.0f} epochs (at most {cost.most_epochs:,}), "
         f"{cost.flops:.1e} FLOPs{time}"
     ]

@@ -14,7 +14,8 @@ def seconds_left(history: History) -> float | None:
     """Seconds until the last finalist, should no budget end the sweep before; None before the first epoch.
 
     A trial to come is taken to have as many epochs as those of its cell that have ended, or where none has, as the
-    stopping rule lets through; a finalist has all of them, each as long as those of the cell's best trial.
+    stopping rule lets through; under a rule that pauses, where bad trials end last, always the latter, and what is
+    paused is taken to be over. A finalist has all epochs, each as long as those of the cell's best trial.
     """
     if not history.spent.seconds:
         return None
@@ -29,7 +30,8 @@ def seconds_left(history: History) -> float | None:
         best = best_of_search(searched, history.direction)
         finals = [one for one in trials[cell.id, records.FINAL] if not is_former(one, best, sweep.max_epochs)]
         ended = [len(told.reports) for told in searched if told.status in records.ENDED]
-        epochs = sum(ended) / len(ended) if ended else stopping.expected_epochs(rule, sweep.max_epochs)
+        expected = stopping.expected_epochs(rule, sweep.max_epochs)
+        epochs = sum(ended) / len(ended) if ended and not rule.pauses else expected
         an_epoch = _epoch_seconds(history, cell.id)
         total += an_epoch * _epochs_left(searched, sweep.trials_of(cell, cells), epochs)
         of_best = sum(row["seconds"] for row in best.reports) / len(best.reports) if best else an_epoch
@@ -39,7 +41,8 @@ def seconds_left(history: History) -> float | None:
 
 
 def _epochs_left(trials: list[TrialHistory], planned: int, epochs: float) -> float:
-    under_way = sum(max(epochs - len(told.reports), 0) for told in trials if told.status not in records.ENDED)
+    going_on = [told for told in trials if told.status not in records.ENDED and told.paused_at is None]
+    under_way = sum(max(epochs - len(told.reports), 0) for told in going_on)
     return max(planned - len(trials), 0) * epochs + under_way
 
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 from made_up import CELLS, SPACE, begin, finished_run, opened, outcome, planned, run, spec
-from test_plan import PIPELINE, made
-from test_plan import SPACE as YAML_SPACE
+from plans import made, write
 
 from orchestrator import extension, history, journal, records
 from orchestrator.errors import UserError
@@ -22,12 +21,7 @@ from orchestrator.spec import Sweep
 
 @pytest.fixture
 def plan(tmp_path: Path, data_root: Path) -> Plan:
-    for folder in ("pipelines", "search_spaces"):
-        (tmp_path / folder).mkdir()
-    for family in ("perceptron", "mlp"):
-        (tmp_path / "search_spaces" / f"{family}.yaml").write_text(YAML_SPACE.replace("FAMILY", family))
-    (tmp_path / "pipelines" / "small.yaml").write_text(PIPELINE)
-    return made(tmp_path, data_root)
+    return made(write(tmp_path), data_root)
 
 
 def go_on(run_dir: Path, sweep: Sweep, space: Space = SPACE) -> History:
@@ -109,6 +103,14 @@ def test_finalists_may_be_left_out_where_they_are_not_wanted_any_more(tmp_path: 
     }
     after, changes = extension.extended(plan, ("finalists_on=[1.0]",), None)
     assert after.spec.finalists_on == [1.0] and changes == ["finalists_on: nothing → 1.0"]
+
+
+def test_finalists_that_are_not_wanted_any_more_leave_the_budget_as_it_is(tmp_path: Path) -> None:
+    """Those that are there already are not trials to be had again."""
+    finished_run(tmp_path)
+    last = {"finalists_on": [CELLS[1].data_fraction], "budget": {"trials": 20}}
+    told = go_on(tmp_path, spec(trials=50, **last))
+    assert 18 <= len(told.trials) <= 20
 
 
 def test_a_wider_range_is_searched_with_what_is_known(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from orchestrator.data.prepare import prepare
 from orchestrator.journal import Event, events
 from orchestrator.models import FAMILIES
 from orchestrator.tasks import TASKS
-from orchestrator.training.parameters import way
+from orchestrator.training.parameters import describe, way
 
 FILE = Path(__file__).parents[1] / "benchmarks" / "reference.py"
 
@@ -62,10 +62,13 @@ def test_a_floor_is_met_by_the_mean_of_the_finalists_on_the_whole_data(
     line = reference.line_of(floor, tmp_path, data_root / "prepared")
     told = history.of(tmp_path / "reference-digits-mlp")
     row = next(row for row in history.cell_rows(told) if row["cell"] == "mlp-m-1")
-    assert (line.mean, line.sd, line.seeds, line.parameters) == pytest.approx((row["test"], row["test_sd"], 3, 2000))
+    card = Card.read(data_root / "prepared" / "digits")
+    parameters = describe("mlp", "m", card.input_shape, card.outputs).params
+    expected = (row["test"], row["test_sd"], 3, parameters)
+    assert (line.mean, line.sd, line.seeds, line.parameters) == pytest.approx(expected)
     assert (line.sign, line.met) == ("≤", met) and line.minutes is not None
     text = reference.table([line])
-    assert f"| digits | mlp | 2,000 | loss | {row['test']:.4g} ±" in text
+    assert f"| digits | mlp | {parameters:,} | loss | {row['test']:.4g} ±" in text
     assert f"| ≤ {bound:g} (a guess 2.3) | {'yes' if met else '**no**'} |" in text
 
 
@@ -131,7 +134,7 @@ def test_a_floor_may_be_what_another_sweep_has_reached(reference, tmp_path: Path
     assert "not known yet (elsewhere) | not run |" in reference.table([alone])
     finished_run(tmp_path / "other", spec(finalists=3, seed=1))
     line = reference.line_of(floor, tmp_path, data_root / "prepared")
-    other, _ = reference.finalists(history.of(tmp_path / "other"), "loss")
+    other = reference.tested(reference.finalists(history.of(tmp_path / "other")), "loss")
     assert line.floor == pytest.approx(sum(other) / 3) and line.met == (line.mean <= line.floor)
     assert (line.mean, line.minutes) == (alone.mean, alone.minutes)
 

@@ -14,10 +14,11 @@ import torch
 from made_up import opened
 from projects import finish, launch
 
-from orchestrator import history, journal, plan, records, spec, stages
+from orchestrator import history, journal, records, spec, stages
 from orchestrator import sweep as sweeps
 from orchestrator.data.load import Data, Split, load
 from orchestrator.errors import UserError
+from orchestrator.forecast import forecast, probe
 from orchestrator.journal import Event
 from orchestrator.models import FAMILIES, bert
 from orchestrator.plan import Plan
@@ -144,7 +145,7 @@ def data(project: Path) -> Data:
 def test_texts_are_learnt_from_without_their_targets(project: Path) -> None:
     first = planned("first")
     assert (first.card.task, first.card.outputs) == ("masked_language_modelling", len(first.card.vocabulary))
-    assert first.direction == "min" and plan.forecast(first, plan.probe(first)).seconds
+    assert first.direction == "min" and forecast(first, probe(first)).seconds
     # Found again by the journal alone.
     finished()
     assert sweeps.extension.restore(history.of(Path("runs/first")), Path("runs/first"), Path("data")).card == first.card

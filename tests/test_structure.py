@@ -21,7 +21,7 @@ FLOORS = {
     **dict.fromkeys(("models", "tasks", "data", "space", "records"), 1),
     **dict.fromkeys(("training", "search", "journal", "history", "spec", "cell_search", "transfer"), 2),
     **dict.fromkeys(("engine", "plan", "ray", "tracking", "report", "progress", "status", "export", "budget"), 3),
-    **dict.fromkeys(("families", "stages", "time_left"), 3),
+    **dict.fromkeys(("families", "stages", "forecast", "time_left"), 3),
     **dict.fromkeys(("sweep", "extension", "screen"), 4),
     **dict.fromkeys(("cli",), 5),
 }
@@ -29,7 +29,7 @@ FLOORS = {
 NEIGHBOURS = {
     *(("documents", "errors"), ("history", "journal"), ("ray", "engine"), ("sweep", "extension")),
     *(("cell_search", "history"), ("cell_search", "search"), ("transfer", "cell_search"), ("transfer", "history")),
-    ("stages", "plan"),
+    *(("stages", "plan"), ("forecast", "plan")),
     *((room, "budget") for room in ("engine", "progress", "status", "report", "time_left")),
     ("progress", "time_left"),
 }
@@ -56,7 +56,7 @@ HOMES = {
     "urllib3": {"data"},
     "sklearn": {"data", "report"},
     "pandas": {"data", "report", "export"},
-    "torch": {"models", "tasks", "data", "training", "plan", "ray", "tracking"},
+    "torch": {"models", "tasks", "data", "training", "plan", "forecast", "ray", "tracking"},
     "torch_geometric": {"models"},
     "rdkit": {"data"},
     "torch.optim": {"training"},

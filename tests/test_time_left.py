@@ -79,3 +79,16 @@ def test_a_finalist_is_reckoned_as_its_cells_best_trial(tmp_path: Path) -> None:
     assert seconds_left(told) == pytest.approx(2 * 8 * 3.0)
     told.sessions[-1]["workers"] = 2
     assert seconds_left(told) == pytest.approx(8 * 3.0)
+
+
+def test_what_is_paused_is_not_under_way(tmp_path: Path) -> None:
+    """Under promotion every trial that was asked for but two waits at the first rung; few will be promoted."""
+    early = {"name": "promotion", "min_epochs": 1, "reduction_factor": 4.0}
+    finished_run(tmp_path, spec(trials=4, max_epochs=8, early_stopping=early))
+    told = told_until(tmp_path, "decided", 3)
+    waiting = [one for one in told.trials.values() if one.paused_at == 1]
+    assert len(waiting) >= 2
+    left = seconds_left(told)
+    for one in waiting:
+        one.paused_at = None
+    assert left is not None and (seconds_left(told) or 0) > left

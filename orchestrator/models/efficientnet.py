@@ -12,7 +12,7 @@ B0 to multiples of 2, since 8 would be a large part of a layer.
 Departures: a stage that B0 repeats has two layers at least, or the small sizes would have no sums: up to `l` the dial
 changes widths alone. Resolution, the third thing that the paper scales, comes with the data, so a step of φ takes at
 most 1.45 times the operations, where it doubles them in the paper. Of the strides an image gets as many as bring it to
-4×4 or just above, the last ones of the table (224 → 7 as in the paper, 28 → 4 and 8 → 4): a small one is seen at its
+4×4 or just below, the last ones of the table (224 → 7 as in the paper, 28 → 4 and 8 → 4): a small one is seen at its
 full resolution first, as by the ResNet here and as is usual for CIFAR. The running averages of batch normalization
 follow faster (0.1 where the paper has 0.01), as runs here are short. Dropout comes before the output, as in the paper;
 stochastic depth (Huang et al., ECCV 2016) is an option.

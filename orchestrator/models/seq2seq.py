@@ -10,8 +10,9 @@ steps, T target steps, W width, O outputs; h_j the encoder's states (both direct
     weights α_t = softmax over j, context c_t = Σ α_tj h_j
     logits  = V tanh(C [s_t; c_t])
 
-Departure from the first paper: attention follows the decoder's cell, as in the second, and is not fed to the next one,
-so that all steps of training are one call of torch's own cells (GRU, as the first paper has, one layer each).
+Departures from the first paper: attention follows the decoder's cell and makes the output, as in the second, and is not
+fed to the next one, so that all steps of training are one call of torch's own cells (GRU, as the first paper has, one
+layer each). The decoder begins with what a linear layer makes of both directions' last states, not of the second's.
 
 The dial doubles the width.
 """

@@ -129,7 +129,8 @@ def read(folders: Sequence[Path]) -> Frames:
     """The runs in `folders` as one set of tables.
 
     Raises:
-        UserError: a run without trials, or runs that cannot be compared (other data, or another metric).
+        UserError: a run without trials, or runs that cannot be compared (other data, another metric, or a loss that
+            means something else for each family).
     """
     headers, parts = [], []
     for folder in folders:
@@ -144,19 +145,24 @@ def read(folders: Sequence[Path]) -> Frames:
     trials = _with_config(_frame(frames["trials"], TRIALS), searched)
     cells = _frame(frames["cells"], CELLS)
     metric, direction = metric_of(headers[0])
-    return Frames(
+    families = _in_order([name for header in headers for name in header["spec"].get("families", ())], trials["family"])
+    made = Frames(
         trials=trials.sort_values(["started", "trial"], kind="stable", ignore_index=True),
         reports=_frame(frames["reports"], REPORTS),
         cells=_ordered(cells),
         headers=tuple(headers),
-        families=_in_order(
-            [name for header in headers for name in header["spec"].get("families", ())], trials["family"]
-        ),
+        families=families,
         sizes=_in_order(SIZES, trials["size"]),
         fractions=tuple(sorted(float(fraction) for fraction in trials["data_fraction"].unique())),
         metric=metric,
         direction=direction,
     )
+    if metric == "loss" and not made.losses_compare:
+        raise UserError(
+            f"{folders[0]}: judged by its loss, of which each of {', '.join(families)} has its own; "
+            "write one report for each family, or judge them by another metric"
+        )
+    return made
 
 
 def data_card(header: Header) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from orchestrator.errors import UserError
 from orchestrator.report import contents, frames, head_start, markdown, svg
 from orchestrator.report.contents import Contents
-from orchestrator.report.pieces import Context, Figure, Section, Table
+from orchestrator.report.pieces import Context, Figure, Section, Table, families_marked
 from orchestrator.report.sections import BY_LOSS, SECTIONS
 from orchestrator.report.theme import PALETTE, Dress
 
@@ -40,8 +40,10 @@ def build(spec_path: Path, runs: Path, out: Path | None = None, name: str = "") 
     asked = contents.load(spec_path, runs, SECTIONS, name)
     read = frames.read(asked.runs)
     context = Context(read, asked.options, Dress(read.families), _twin(asked, read))
-    wanted = [name for name in asked.sections if read.losses_compare or name not in BY_LOSS]
-    made = {name: SECTIONS[name][1](context) for name in wanted}
+    apart = () if read.losses_compare else BY_LOSS
+    made = {
+        name: _not_comparable(context, name) if name in apart else SECTIONS[name][1](context) for name in asked.sections
+    }
     sections = {name: section for name, section in made.items() if section}
     files = {PAGE: page(asked, context, sections), METRICS: _json(_metrics(sections))}
     files[MARKDOWN] = markdown.page(asked, sections)
@@ -56,6 +58,15 @@ def build(spec_path: Path, runs: Path, out: Path | None = None, name: str = "") 
     folder = (out or spec_path.parent / spec_path.stem) / name
     _write(folder, files)
     return folder / PAGE
+
+
+def _not_comparable(context: Context, name: str) -> Section:
+    """In the place of a section of `BY_LOSS`."""
+    said = Markup(
+        "Not shown: each of {} has a loss of its own, and none can be held against another. A report on one of them "
+        "alone has this section."
+    ).format(families_marked(context, context.frames.families))
+    return Section(f"{SECTIONS[name][0]}?", said)
 
 
 def _twin(asked: Contents, read: frames.Frames) -> frames.Frames | None:

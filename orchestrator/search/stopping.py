@@ -7,6 +7,7 @@ at the same rung, whether the trial goes on.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
@@ -189,9 +190,14 @@ def make(name: str, min_epochs: int, reduction_factor: float) -> Rule:
 
 
 def expected_epochs(rule: Rule, max_epochs: int) -> float:
-    """Of a trial: it passes each rung with the rule's share."""
+    """Of a trial: it passes each rung of its bracket with the rule's share. The mean over a hundred trials."""
+    brackets = Counter(rule.bracket(number, max_epochs) for number in range(100))
+    return sum(count / 100 * _expected_in(rule, bracket, max_epochs) for bracket, count in brackets.items())
+
+
+def _expected_in(rule: Rule, bracket: int, max_epochs: int) -> float:
     share, expected, before = 1.0, 0.0, 0
-    for rung in (*rule.rungs(max_epochs), max_epochs):
+    for rung in (*rule.rungs(max_epochs, bracket), max_epochs):
         expected += share * (rung - before)
         before = rung
         share *= rule.share

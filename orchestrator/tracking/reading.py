@@ -95,7 +95,7 @@ class Reading:
         return self.finals.get(told.trial.id, [])
 
     def params(self, told: TrialHistory) -> dict[str, str]:
-        """Hyperparameters, and what the trial is."""
+        """Hyperparameters, and what the trial is; parameters and FLOPs are the cell's (`records.Cell`)."""
         trial, cell = told.trial, self.history.cells[told.trial.cell]
         about = {
             "family": cell.family,

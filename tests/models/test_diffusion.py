@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from orchestrator.data.load import Data
 from orchestrator.errors import UserError
@@ -285,3 +285,17 @@ def test_an_interrupted_training_goes_on_as_it_was(digits_images: Data, tmp_path
     next(epochs)
     epochs.close()
     assert [[row[name] for name in measured] for row in fit(job, data, "cpu", path)] == whole
+
+
+def test_attention_is_torchs_over_the_places_of_the_maps() -> None:
+    torch.manual_seed(0)
+    ours, torchs = diffusion.Attention(16), nn.MultiheadAttention(16, 1, batch_first=True)
+    with torch.no_grad():
+        torchs.in_proj_weight.copy_(ours.query_key_value.weight[..., 0, 0])
+        torchs.in_proj_bias.copy_(ours.query_key_value.bias)
+        torchs.out_proj.weight.copy_(ours.output.weight[..., 0, 0])
+        torchs.out_proj.bias.copy_(ours.output.bias)
+    maps = torch.randn(2, 16, 3, 5)
+    places = ours.normalization(maps).flatten(2).mT
+    added = torchs(places, places, places)[0].mT.reshape(maps.shape)
+    torch.testing.assert_close(ours(maps), maps + added)

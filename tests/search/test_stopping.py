@@ -7,7 +7,7 @@ from bisect import insort
 
 import pytest
 
-from orchestrator.search.stopping import RULES, Halving, Hyperband, Median, make
+from orchestrator.search.stopping import RULES, Halving, Hyperband, Median, expected_epochs, make
 
 
 @pytest.mark.parametrize(
@@ -104,3 +104,11 @@ def test_the_best_so_far_always_goes_on(name: str) -> None:
         others = sorted(chance.gauss(0, 1) for _ in range(count))
         assert rule.keeps(min(others) - 1e-9, others, "min")
         assert rule.keeps(max(others) + 1e-9, others, "max")
+
+
+def test_the_epochs_of_a_trial_are_the_mean_over_the_brackets() -> None:
+    """27 epochs: brackets with the rungs 1, 3, 9; 3, 9; 9; none, of which a third passes each, in shares of 27, 12, 6
+    and 4."""
+    assert expected_epochs(Halving(1, 3.0), 27) == pytest.approx(1 + 2 / 3 + 6 / 9 + 18 / 27)
+    mean = (27 * 3 + 12 * 7 + 6 * 15 + 4 * 27) / (27 + 12 + 6 + 4)
+    assert expected_epochs(Hyperband(1, 3.0), 27) == pytest.approx(mean, rel=0.03)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from examples import example
+from examples import example, families_and_tasks
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,8 +21,7 @@ from orchestrator.training.parameters import parameters
 
 ROOT = Path(__file__).parents[2]
 MEASURED = ("seconds", "samples_per_second")  # the clock's, all else is the job's
-PAIRS = [(family, task) for family in FAMILIES if FAMILIES[family].installed() for task in FAMILIES[family].tasks]
-pairs = pytest.mark.parametrize(("family", "task"), PAIRS)
+pairs = pytest.mark.parametrize(("family", "task"), families_and_tasks())
 ALL_AT_WORK = {
     "optimizer": "adamw", "learning_rate": 3e-3, "batch_size": 8, "weight_decay": 1e-2, "l1": 1e-6, "dropout": 0.2,
     "schedule": "cosine", "warmup_fraction": 0.2, "gradient_clip": 1.0,

@@ -112,7 +112,7 @@ def _table(context: Context, frame: pd.DataFrame) -> Table:
     bare = Column("… without embeddings", lambda row: wording.count(row["params_without_embeddings"]), True)
     return Table(
         "cells",
-        f"Every cell; hyperparameters of its best trial by validation {metric}",
+        f"Every cell: its size with the family's defaults; hyperparameters of its best trial by validation {metric}",
         frame,
         [
             Column("Cell", lambda row: family_mark(context, row["family"], row["cell"])),

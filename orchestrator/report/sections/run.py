@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -14,6 +15,7 @@ from orchestrator.records import COMPLETE, DIVERGED, ENDED, FAILED, PRUNED, SEAR
 from orchestrator.report import frames as run_frames
 from orchestrator.report import svg, theme, wording
 from orchestrator.report.pieces import Column, Context, Figure, Section, Table, definitions
+from orchestrator.spec import NO_LIMIT
 
 KINDS = ("search", "finalists")
 SPLITS = ("train", "validation", "test")
@@ -186,7 +188,7 @@ def _facts(header: run_frames.Header) -> Markup:
             ("Sweep", Markup("<strong>{}</strong>, {}").format(header["name"], header.get("state") or "not finished")),
             (
                 "Search",
-                f"{spec.get('sampler', {}).get('name', '?')}, {wording.plural(spec.get('trials', 0), 'trial')} a cell; "
+                f"{spec.get('sampler', {}).get('name', '?')}, {_searched(spec)}; "
                 f"early stopping by {stopping.get('name', '?')}",
             ),
             (
@@ -194,7 +196,7 @@ def _facts(header: run_frames.Header) -> Markup:
                 f"at most {wording.plural(spec.get('max_epochs', 0), 'epoch')}, judged by "
                 f"{spec.get('metric', '?').replace('_', ' ')} at its best epoch",
             ),
-            ("Finalists", f"{wording.plural(spec.get('finalists', 0), 'fresh seed')} a cell"),
+            ("Finalists", _finalists(spec)),
             ("Ran", _ran(header, known)),
         ]
     )
@@ -217,6 +219,19 @@ def _facts(header: run_frames.Header) -> Markup:
         )
         + Markup("</div>")
     )
+
+
+def _searched(spec: Mapping[str, Any]) -> str:
+    trials, led = spec.get("trials", 0), spec.get("transfer_trials")
+    each = wording.plural(trials, "trial") + " a cell" if trials < NO_LIMIT else "as many trials as the budget paid for"
+    return each if led is None else f"{each}, {wording.count(led)} where smaller cells led"
+
+
+def _finalists(spec: Mapping[str, Any]) -> str:
+    seeds, on = wording.plural(spec.get("finalists", 0), "fresh seed"), spec.get("finalists_on")
+    if on is None:
+        return f"{seeds} a cell"
+    return f"{seeds} a cell with {wording.listing([wording.percent(fraction) for fraction in on])} of the training rows"
 
 
 def _rows(sizes: Mapping[str, int], fractions: Sequence[float]) -> str:

@@ -10,6 +10,7 @@ from papers import citations
 from orchestrator import plan, spec
 from orchestrator.data.load import load
 from orchestrator.data.prepare import prepare
+from orchestrator.forecast import forecast, probe
 from orchestrator.plan import Plan
 from orchestrator.training.parameters import describe
 
@@ -46,10 +47,10 @@ def test_an_epoch_of_every_cell_costs_the_graph(planned: Plan) -> None:
         told = int((load(planned.data, cell.data_fraction).train.targets >= 0).sum())
         assert told == cell.train_samples
         assert graph <= cell.flops * cell.train_samples < graph + cell.train_samples
-    assert plan.forecast(planned).flops == pytest.approx(2 * (4 + 1) * 10 * graph, rel=1e-3)
+    assert forecast(planned).flops == pytest.approx(2 * (4 + 1) * 10 * graph, rel=1e-3)
 
 
 def test_its_time_is_that_of_the_graph_too(planned: Plan) -> None:
-    ((_, pace),) = plan.probe(planned).items()
+    ((_, pace),) = probe(planned).items()
     an_epoch = pace.train * 15 + pace.validation
-    assert plan.forecast(planned, {("gnn", "xs"): pace}).seconds == pytest.approx(2 * (4 + 1) * 10 * an_epoch)
+    assert forecast(planned, {("gnn", "xs"): pace}).seconds == pytest.approx(2 * (4 + 1) * 10 * an_epoch)
