@@ -78,8 +78,10 @@ def test_losses_of_families_that_each_have_their_own_are_not_compared(
     path = made_up(asked, recipe(families=("mlp", "lenet"), search=4))
     assert list(answers(build(path))) == ["summary", "scaling", "frontier", "catch_up", "cells"]
     monkeypatch.setattr(frames, "LOSSES_OF_THEIR_OWN", {frames.read([path.parents[1] / "runs" / "demo"]).card["task"]})
-    silent = {name for name, answer in answers(build(path)).items() if "mlp and lenet has a loss of its own" in answer}
+    apart = build(path)
+    silent = {name for name, answer in answers(apart).items() if "mlp and lenet has a loss of its own" in answer}
     assert silent == {"scaling", "frontier", "catch_up"}
+    assert "Test loss" not in apart.read_text(encoding="utf-8")
     alone = made_up(asked, recipe(families=("mlp",), search=4))
     assert "scaling" in answers(build(alone)), "one family's are comparable"
 

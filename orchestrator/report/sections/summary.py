@@ -135,7 +135,8 @@ def _standings(context: Context, found: Verdict) -> Table:
     metric = f"test_{context.frames.metric}"
     finals = context.frames.finals.set_index("trial")
     measured = [name for name in finals.columns if name.startswith("test_") and finals[name].notna().any()]
-    others = [name for name in measured if name not in (metric, *NOTED)]
+    apart = () if context.frames.losses_compare else ("test_loss",)
+    others = [name for name in measured if name not in (metric, *NOTED, *apart)]
     rows = [
         {"family": one.family, "cell": one.cell, "size": one.size, "data_fraction": one.data_fraction,
          metric: one.mean, f"{metric}_sd": one.spread, **finals.loc[list(one.trials), others].mean().to_dict(),
