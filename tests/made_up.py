@@ -120,6 +120,8 @@ def run(engine: Engine) -> None:
     """One worker, to the end."""
     while not engine.finished:
         trial = engine.next()
+        if engine.finished:
+            return  # the budget did not allow another one
         assert trial is not None, "nothing runs, nothing is to be run, and the engine has not finished: a deadlock"
         for _ in work(engine, trial, engine.spec.max_epochs):
             pass

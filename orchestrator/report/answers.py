@@ -29,7 +29,18 @@ Mark = Callable[[str], Markup]
 # Luck is the obstacle, and an estimate of it is all but a guess.
 GUESS = "guess"
 # Metrics from 0 to 1, of which no two differ by more than 1.
-UP_TO_ONE = ("accuracy", "balanced_accuracy", "top5_accuracy", "f1", "auc", "roc_auc", "iou", "dice", "coverage")
+UP_TO_ONE = (
+    "accuracy",
+    "balanced_accuracy",
+    "top5_accuracy",
+    "f1",
+    "auc",
+    "roc_auc",
+    "average_precision",
+    "iou",
+    "dice",
+    "coverage",
+)
 
 # What would settle a pair that more seeds alone would not, or where nobody can say how many.
 REMEDIES = {
