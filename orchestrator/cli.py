@@ -211,14 +211,21 @@ def report(spec: Path, out: Path | None, runs: Path) -> None:
     from orchestrator.report.sections import SECTIONS
     from orchestrator.tracking.artifacts import attach_report
 
+    failed = []
     for name in contents.pages(spec):
-        page = render.build(spec, runs, out, name)
+        try:
+            page = render.build(spec, runs, out, name)
+        except UserError as error:  # of several pages the others are made all the same
+            failed.append(str(error))
+            continue
         _say(str(page))
         for run_dir in contents.load(spec, runs, SECTIONS, name).runs:
             try:
                 attach_report(run_dir, page.parent)
             except Exception as error:  # the page is made; a tracker that is down does not unmake it
                 _say(f"Not kept in MLflow: {str(error).partition(chr(10))[0] or type(error).__name__}")
+    if failed:
+        raise UserError("\n".join(failed))
 
 
 @orchestrate.command()

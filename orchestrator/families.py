@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from orchestrator.documents import nearest
 from orchestrator.errors import UserError
 from orchestrator.graphs import Graphs
@@ -32,6 +34,8 @@ def listed(names: Sequence[str], spaces: Path) -> Iterator[dict[str, Any]]:
     for name in names:
         if name not in FAMILIES:
             raise UserError(f"unknown family {name!r}; {nearest(name, FAMILIES)}")
+    # Networks this small are slower on several threads, by many times where others are at work.
+    torch.set_num_threads(1)
     return (_family(name, spaces / f"{name}.yaml") for name in names or FAMILIES)
 
 

@@ -291,6 +291,7 @@ def _trial_row(history: History, told: TrialHistory, best_of_cell: TrialHistory 
         "value": told.value,
         "best_validation_loss": best.get("validation_loss"),
         "params": cell.params,
+        "own_params": _own_params(told),
         "flops": last.get("flops", 0),
         "seconds": sum(row["seconds"] for row in told.reports),
         "samples": last.get("samples", 0),
@@ -302,6 +303,11 @@ def _trial_row(history: History, told: TrialHistory, best_of_cell: TrialHistory 
         **{f"config.{name}": value for name, value in trial.config.items()},
         **told.test,
     }
+
+
+def _own_params(told: TrialHistory) -> int | None:
+    """None before the first epoch, and in journals of sweeps that began before it was counted."""
+    return told.reports[-1].get("own_params") if told.reports else None
 
 
 def cell_rows(history: History) -> list[dict[str, Any]]:
@@ -332,6 +338,7 @@ def cell_rows(history: History) -> list[dict[str, Any]]:
                 **{status: statuses[status] for status in records.ENDED},
                 "best": best.value if best else None,
                 "best_trial": best.trial.id if best else None,
+                "best_params": _own_params(best) if best else None,
                 "test": statistics.fmean(tests) if tests else None,
                 "test_sd": statistics.stdev(tests) if len(tests) > 1 else None,
                 "finals": len(tests),

@@ -115,8 +115,9 @@ def make(sweep: Sweep, document: Document, data: Path, spaces: Mapping[str, Spac
         raise UserError(
             f"{where}: these report no {sweep.metric}; say by which metric they are judged: {', '.join(metrics)}"
         )
-    have_their_own = len(sweep.families) > 1 and card.task in LOSSES_OF_THEIR_OWN
-    not_so = "these families share no metric" if have_their_own else f"{card.task} reports no metric"
+    not_so = f"{card.task} reports no metric"
+    if len(sweep.families) > 1 and card.task in LOSSES_OF_THEIR_OWN:
+        not_so = "each of these families has a loss of its own, and they share no metric"
     _known(document, ("metric",), sweep.metric, metrics, not_so)
     if spaces is None:
         spaces = {family: _space(document, sweep, family, card.task) for family in sweep.families}

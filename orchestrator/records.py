@@ -33,15 +33,17 @@ OUT_OF_MEMORY, LOST_WORKER, ERROR = "out_of_memory", "lost_worker", "error"
 TRIALS = (
     *("trial", "cell", "family", "size", "data_fraction", "kind", "number", "seed", "status", "reason"),
     *("cause", "last_finite", "config", "epochs", "best_epoch", "value", "best_validation_loss", "params", "flops"),
+    "own_params",
     *("seconds", "samples", "started", "ended", "worker", "worker_seconds", "origin"),
 )
 REPORTS = (
     *("trial", "epoch", "train_loss", "learning_rate", "seconds", "samples_per_second", "flops", "samples"),
-    "gradient_norm",
+    *("own_params", "gradient_norm"),
 )
 CELLS = (
     *("cell", "family", "size", "data_fraction", "params", "params_without_embeddings", "flops", "train_samples"),
-    *("asked", "complete", "pruned", "diverged", "failed", "best", "best_trial", "test", "test_sd", "finals"),
+    *("asked", "complete", "pruned", "diverged", "failed", "best", "best_trial", "best_params", "test", "test_sd"),
+    "finals",
 )
 
 
@@ -51,8 +53,9 @@ class Cell:
 
     `params` counts trained parameters; `flops` is floating-point operations per training sample (forward and
     backward); `train_samples` counts the rows of the training split that the fraction keeps. The first two are of the
-    size with its family's defaults, whatever a trial chooses: a dial, so that cells of one size lie on one line. A kind
-    of positions or of normalization changes them by little, a second direction of a recurrent network to about twice.
+    size with its family's defaults, whatever a trial chooses: a dial, so that cells of one size lie on one line. What
+    a trial had is its `own_params`: a kind of positions or of normalization changes them by little, a second direction
+    of a recurrent network to about twice.
     `params_without_embeddings` leaves out tables that are looked up (`models/embeddings.py`); None in the journals of
     sweeps that began before it was counted.
     """

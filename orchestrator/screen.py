@@ -151,7 +151,8 @@ def cells(told: dict[str, Any]) -> Table:
         best = "" if row["best"] is None else f"{row['best']:.4g}"
         spread = "" if row["test_sd"] is None else f" ± {row['test_sd']:.2g}"
         tested = "" if row["test"] is None else f"{row['test']:.4g}{spread} ({row['finals']})"
-        table.add_row(row["cell"], f"{row['params']:,}", f"{row['train_samples']:,}", best, tested)
+        params = f"{row['best_params'] or row['params']:,}"
+        table.add_row(row["cell"], params, f"{row['train_samples']:,}", best, tested)
     return table
 
 

@@ -256,6 +256,12 @@ def _is_finished(run_dir: Path, planned: Plan, options: Options, say: Console) -
         return False
     if same:
         return True
+    change = _first_change(past.plan, planned.as_dict())
+    say.print(
+        f"{run_dir} is another sweep: {change} is not the same. To go on with it: orchestrate extend.",
+        highlight=False,
+        soft_wrap=True,
+    )
     _set_aside(run_dir, say)
     return False
 

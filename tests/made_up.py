@@ -17,6 +17,7 @@ from orchestrator.space import Choice, Float, Int, Space
 from orchestrator.spec import Sweep
 
 CELLS = (Cell("mlp", "s", 0.25, 1000, 6000, 100), Cell("mlp", "m", 1.0, 2000, 12000, 400))
+OWN_PARAMS = 1234  # of every trial, whatever its cell
 FLOPS_AN_EPOCH = {cell.id: cell.flops * cell.train_samples for cell in CELLS}
 SPACE = Space(
     "mlp",
@@ -87,6 +88,7 @@ def row(trial: Trial, epoch: int) -> dict[str, Any]:
         "samples_per_second": 1000.0,
         "flops": epoch * FLOPS_AN_EPOCH[trial.cell],
         "samples": epoch * 100,
+        "own_params": OWN_PARAMS,
         "gradient_norm": 1.0,
     }
 

@@ -175,6 +175,17 @@ def test_a_journal_from_before_embeddings_were_counted_is_read() -> None:
         assert [row["params"] for row in rows] == [1000, 2000]
 
 
+def test_what_a_configuration_had_is_told_beside_what_its_size_has(tmp_path: Path) -> None:
+    told = history.of(finished_run(tmp_path))
+    assert [(row["params"], row["best_params"]) for row in history.cell_rows(told)] == [(1000, 1234), (2000, 1234)]
+    trials = history.tables(told)["trials"]
+    assert {row["own_params"] for row in trials} == {1234} and {row["params"] for row in trials} == {1000, 2000}
+    for one in told.trials.values():  # as in a journal from before it was counted
+        for report in one.reports:
+            del report["own_params"]
+    assert [row["best_params"] for row in history.cell_rows(told)] == [None, None]
+
+
 def test_seeds_are_of_an_identity_and_fit_everywhere() -> None:
     assert records.seed_of(0, "mlp-m-1", "search", 3) == records.seed_of(0, "mlp-m-1", "search", 3)
     seeds = {records.seed_of(sweep, "mlp-m-1", "search", number) for sweep in range(10) for number in range(100)}

@@ -56,7 +56,7 @@ HOMES = {
     "urllib3": {"data"},
     "sklearn": {"data", "report"},
     "pandas": {"data", "report", "export"},
-    "torch": {"models", "tasks", "data", "training", "plan", "forecast", "ray", "tracking"},
+    "torch": {"models", "tasks", "data", "training", "plan", "forecast", "families", "ray", "tracking"},
     "torch_geometric": {"models"},
     "rdkit": {"data"},
     "torch.optim": {"training"},

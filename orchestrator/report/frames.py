@@ -25,6 +25,8 @@ NUMERIC = (
     "value",
     "best_validation_loss",
     "params",
+    "own_params",
+    "best_params",
     "params_without_embeddings",
     "flops",
     "seconds",

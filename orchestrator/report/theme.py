@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -166,7 +167,7 @@ def log_axis(
     air = max((high / low) ** 0.06, 1.06)
     (axes.set_xlim if which == "x" else axes.set_ylim)(low / air, high * air)
     ticks = _log_ticks(low / air, high * air)
-    axis.set_major_locator(FixedLocator(side_by_side(ticks, say) if which == "x" else ticks))
+    axis.set_major_locator(FixedLocator(_with_room(ticks, high * air / (low / air), say) if which == "x" else ticks))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: say(value)))
 
@@ -178,6 +179,17 @@ def side_by_side(ticks: Sequence[float], say: Callable[[float], str]) -> list[fl
         if sum(len(say(tick)) + 2 for tick in some) <= WIDTH / LETTER:
             break
     return list(some)
+
+
+def _with_room(ticks: Sequence[float], ratio: float, say: Callable[[float], str]) -> list[float]:
+    """Those of a logarithmic axis, whose ends have this ratio, that do not touch the label of the one before."""
+    some: list[float] = []
+    pixels = (WIDTH - 120) / math.log(ratio)
+    for tick in ticks:
+        half = len(say(some[-1])) / 2 + 1 + len(say(tick)) / 2 if some else 0
+        if not some or math.log(tick / some[-1]) * pixels >= half * LETTER:
+            some.append(tick)
+    return some
 
 
 def _log_ticks(low: float, high: float) -> list[float]:

@@ -95,7 +95,10 @@ class Reading:
         return self.finals.get(told.trial.id, [])
 
     def params(self, told: TrialHistory) -> dict[str, str]:
-        """Hyperparameters, and what the trial is; parameters and FLOPs are the cell's (`records.Cell`)."""
+        """Hyperparameters, and what the trial is; `params` and `flops_per_sample` are the cell's (`records.Cell`).
+
+        Those of the trial's own configuration are the metrics `own_params` and `flops`.
+        """
         trial, cell = told.trial, self.history.cells[told.trial.cell]
         about = {
             "family": cell.family,
@@ -177,7 +180,10 @@ def _final(told: TrialHistory, at: float) -> list[Point]:
 
 def _epoch(row: Mapping[str, Any], at: float) -> list[Point]:
     step, time = int(row["epoch"]), _milliseconds(at)
-    return [Point(key, float(value), time, step) for key, value in row.items() if key != "epoch" and _is_number(value)]
+    # The number of parameters stays as it is: once is enough.
+    left_out = ("epoch",) if step == 1 else ("epoch", "own_params")
+    told = {key: float(value) for key, value in row.items() if key not in left_out and _is_number(value)}
+    return [Point(key, value, time, step) for key, value in told.items()]
 
 
 def _is_number(value: Any) -> bool:

@@ -29,7 +29,7 @@ from orchestrator.training.divergence import (
     not_finite,
 )
 from orchestrator.training.memory import released
-from orchestrator.training.parameters import Settings, cost, split_config
+from orchestrator.training.parameters import Description, Settings, cost, split_config
 from orchestrator.training.precision import Precision, autocast_type
 from orchestrator.training.schedules import learning_rate
 from orchestrator.training.update import Updates
@@ -110,7 +110,7 @@ class _Training:
 
     job: Job
     updates: Updates
-    flops_per_sample: int
+    description: Description
     rows: list[EpochRow] = field(default_factory=list)
     best_epoch: int = 0
     best_value: float = math.nan
@@ -180,7 +180,8 @@ def fit(
     changed), validation_<metric> for each metric of the task, validation_<diagnostic> for what the network notes of
     itself (`models/diagnostics.py`; a job's metric can't be one of them), learning_rate (at the epoch's last step),
     seconds (of training and validation), samples_per_second (of training alone), flops and samples (since the first
-    epoch), and gradient_norm (before clipping; the mean over steps: all of them with clipping, else one in 32).
+    epoch), own_params (trained parameters of this configuration, which may differ from its size's) and gradient_norm
+    (before clipping; the mean over steps: all of them with clipping, else one in 32).
 
     With `checkpoint`, the state is written there when `checkpoint_seconds` have passed since the last time, and
     always at `checkpoint_epochs`, in both cases before the epoch's row is yielded. If the file is there at the start,
@@ -258,12 +259,11 @@ def _start(job: Job, data: Data, device: torch.device) -> _Training:
     settings = split_config(job.family, job.size, card.task, job.config)
     _check(job, settings, data)
     dtype = autocast_type(job.precision, device)
-    description = cost(settings, card.input_shape, card.outputs)
     # Convolutions are a quarter faster with the channels last; other layers don't mind.
     model = network(job, card).to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     updates = Updates(settings, model, device, dtype, job.micro_batches)
-    return _Training(job, updates, description.flops_per_sample)
+    return _Training(job, updates, cost(settings, card.input_shape, card.outputs))
 
 
 def _check(job: Job, settings: Settings, data: Data) -> None:
@@ -315,8 +315,9 @@ def _epoch(training: _Training, train: Split, validation: Split) -> EpochRow:
         "learning_rate": rate,
         "seconds": end - start,
         "samples_per_second": rows / (between - start),
-        "flops": before["flops"] + rows * training.flops_per_sample,
+        "flops": before["flops"] + rows * training.description.flops_per_sample,
         "samples": before["samples"] + rows,
+        "own_params": training.description.params,
         "gradient_norm": _mean_of_finite(torch.stack(watch.norms)),
     }
     for value in (measured.get("loss", 0.0), row[training.job.metric]):

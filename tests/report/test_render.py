@@ -13,10 +13,13 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
+from orchestrator.cli import orchestrate
 from orchestrator.errors import UserError
 from orchestrator.report import frames, render, svg, theme
 from orchestrator.report.sections import SECTIONS
+from orchestrator.tracking import artifacts
 
 Made = Callable[..., Path]
 BRIEF = "sweeps: [demo]\n"
@@ -84,6 +87,16 @@ def test_losses_of_families_that_each_have_their_own_are_not_compared(
     assert "Test loss" not in apart.read_text(encoding="utf-8")
     alone = made_up(asked, recipe(families=("mlp",), search=4))
     assert "scaling" in answers(build(alone)), "one family's are comparable"
+
+
+def test_of_several_pages_those_are_made_whose_sweeps_are_there(
+    made_up: Made, recipe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = made_up("sections: [cells]\npages:\n  a: {sweeps: [lost]}\n  b: {sweeps: [demo]}\n", recipe(**SMALL))
+    monkeypatch.setattr(artifacts, "attach_report", lambda *_: None)
+    ended = CliRunner().invoke(orchestrate, ["report", str(path), "--runs", str(path.parents[1] / "runs")])
+    assert isinstance(ended.exception, UserError) and "demo.yaml:3: no sweep 'lost'" in str(ended.exception)
+    assert (path.with_suffix("") / "b" / "index.html").is_file()
 
 
 def test_the_same_run_gives_the_same_bytes(made_up: Made, recipe: Any, tmp_path: Path) -> None:
@@ -185,6 +198,7 @@ def test_a_folder_that_cannot_be_written_to_is_a_clear_error(made_up: Made, tmp_
         ({"families": ("mlp",)}, "summary", "Only mlp was tested"),
         ({"finals": 1}, "summary", "Cannot tell"),
         ({"search": 2}, "search", "Too few trials to say"),
+        ({"epochs": 1, "search": 2}, "curves", "Every training had one epoch"),
         ({"accidents": False}, "failures", "Nothing: none of"),
         ({"sizes": ("s",), "fractions": (1.0,)}, "scaling", "identify no power law"),
     ],
@@ -213,21 +227,22 @@ def test_a_sweep_in_its_first_minute_can_be_looked_at(made_up: Made, monkeypatch
 
 
 @pytest.mark.parametrize(("share", "shown"), [(None, False), (1.0, False), (0.6, True)])
-def test_parameters_without_embeddings_are_shown_where_they_differ(
-    made_up: Made, recipe: Any, monkeypatch: pytest.MonkeyPatch, share: float | None, shown: bool
+@pytest.mark.parametrize(
+    ("column", "words"), [("params_without_embeddings", "without embeddings"), ("best_params", "… of the best")]
+)
+def test_other_counts_of_parameters_are_shown_where_they_differ(
+    made_up: Made, recipe: Any, monkeypatch: pytest.MonkeyPatch, column: str, words: str, share: float, shown: bool
 ) -> None:
     """A journal from before they were counted says nothing of them."""
     path = made_up("sweeps: [demo]\nsections: [cells]\n", recipe(**SMALL))
     header, tables = frames.read_run(path.parents[1] / "runs" / "demo")
-    bare = [None if share is None else int(share * cell["params"]) for cell in tables["cells"]]
-    cells = [
-        dict(cell) | {"params_without_embeddings": count} for cell, count in zip(tables["cells"], bare, strict=True)
-    ]
+    counts = [None if share is None else int(share * cell["params"]) for cell in tables["cells"]]
+    cells = [dict(cell) | {column: count} for cell, count in zip(tables["cells"], counts, strict=True)]
     monkeypatch.setattr(frames, "read_run", lambda _: (header, dict(tables) | {"cells": cells}))
     page = build(path)
-    assert ("without embeddings" in page.read_text(encoding="utf-8")) == shown
-    column = pd.read_csv(page.parent / "tables" / "cells.csv")["params_without_embeddings"]
-    assert column.isna().all() if share is None else sorted(column) == sorted(bare)
+    assert (words in page.read_text(encoding="utf-8")) == shown
+    told = pd.read_csv(page.parent / "tables" / "cells.csv")[column]
+    assert told.isna().all() if share is None else sorted(told) == sorted(counts)
 
 
 @pytest.mark.parametrize(("theme_name", "page_colour"), [("light", "#fbfaf7"), ("dark", "#141518")])
@@ -258,6 +273,12 @@ def test_labels_of_ticks_have_room_beside_each_other() -> None:
     assert theme.side_by_side(times, lambda value: f"{value:g}") == times
     assert theme.side_by_side(times, lambda value: f"1 min {value - 60:02g} s") == times[::2]
     assert theme.side_by_side(times, lambda value: "x" * 50) == [60.0]
+
+
+def test_ticks_of_a_logarithmic_axis_have_room_where_they_lie_close() -> None:
+    ticks = [2e8, 4e8, 6e8, 8e8, 1e9]
+    assert theme._with_room(ticks, 6.0, lambda value: "1") == ticks
+    assert theme._with_room(ticks, 6.0, lambda value: f"{value / 1e6:,.0f} M") == [2e8, 4e8, 6e8, 1e9]
 
 
 def test_labels_move_apart_as_little_as_needed() -> None:

@@ -61,12 +61,13 @@ def test_a_row_an_epoch_with_what_was_spent(few_digits: Data) -> None:
     rows, _ = run(fit(job(), few_digits))
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     assert [row["samples"] for row in rows] == [200, 400, 600, 800]
-    each = describe("mlp", "s", (1, 8, 8), 10).flops_per_sample
-    assert [row["flops"] for row in rows] == [each * row["samples"] for row in rows]
+    each = describe("mlp", "s", (1, 8, 8), 10)
+    assert [row["flops"] for row in rows] == [each.flops_per_sample * row["samples"] for row in rows]
+    assert {row["own_params"] for row in rows} == {each.params}
     for row in rows:
         assert list(row) == [
             "epoch", "train_loss", "validation_loss", "validation_accuracy", "learning_rate", "seconds",
-            "samples_per_second", "flops", "samples", "gradient_norm",
+            "samples_per_second", "flops", "samples", "own_params", "gradient_norm",
         ]  # fmt: skip
         assert row["seconds"] > 0 and row["samples_per_second"] >= 200 / row["seconds"]
         assert row["gradient_norm"] > 0

@@ -110,6 +110,8 @@ def _table(context: Context, frame: pd.DataFrame) -> Table:
     rest = [name for name in context.frames.hyperparameters if name not in apart]
     counted = frame["params_without_embeddings"].notna() & (frame["params_without_embeddings"] != frame["params"])
     bare = Column("… without embeddings", lambda row: wording.count(row["params_without_embeddings"]), True)
+    other = frame["best_params"].notna() & (frame["best_params"] != frame["params"])
+    own = Column("… of the best", lambda row: wording.count(row["best_params"]), True)
     return Table(
         "cells",
         f"Every cell: its size with the family's defaults; hyperparameters of its best trial by validation {metric}",
@@ -118,6 +120,7 @@ def _table(context: Context, frame: pd.DataFrame) -> Table:
             Column("Cell", lambda row: family_mark(context, row["family"], row["cell"])),
             Column("Parameters", lambda row: wording.count(row["params"]), True),
             *([bare] if counted.any() else []),
+            *([own] if other.any() else []),
             Column("Rows", lambda row: wording.count(row["train_samples"]), True),
             Column("FLOP a row", lambda row: wording.short(row["flops"]), True),
             Column("Search trials", _counts, True),

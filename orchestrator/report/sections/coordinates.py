@@ -119,7 +119,7 @@ def along_axis(
     labels = sorted(known.unique(), key=lambda value: (isinstance(value, str), value))
     places = {value: (place / (len(labels) - 1) if len(labels) > 1 else 0.5) for place, value in enumerate(labels)}
     return values.map(places).to_numpy(float), [
-        (height, wording.setting(label)[:10]) for label, height in places.items()
+        (height, wording.setting(label)[:12]) for label, height in places.items()
     ]
 
 

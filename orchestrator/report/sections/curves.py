@@ -29,7 +29,7 @@ def section(context: Context) -> Section:
 
 
 def best_trials(context: Context) -> pd.DataFrame:
-    """The best complete search trial of each cell; `at_the_end`: its best epoch was its last."""
+    """The best complete search trial of each cell; `at_the_end`: its best epoch was its last of several."""
     search = context.frames.search
     done = search[(search["status"] == COMPLETE) & search["value"].notna()]
     done = done.sort_values("value", ascending=context.frames.best_first(), kind="stable").groupby("cell").head(1)
@@ -37,13 +37,15 @@ def best_trials(context: Context) -> pd.DataFrame:
     place = {family: place for place, family in enumerate(context.frames.families)}
     done = done.assign(_family=done["family"].map(place), _size=done["size"].map(rank))
     done = done.sort_values(["_family", "data_fraction", "_size", "cell"])
-    done = done.assign(at_the_end=done["best_epoch"] == done["epochs"])
+    done = done.assign(at_the_end=(done["best_epoch"] == done["epochs"]) & (done["epochs"] > 1))
     return done[["cell", "family", "size", "data_fraction", "trial", "epochs", "best_epoch", "value", "at_the_end"]]
 
 
 def _answer(best: pd.DataFrame) -> Markup:
     if best.empty:
         return Markup("Not known yet: no trial of the search has run to its end.")
+    if best["epochs"].max() == 1:
+        return Markup("Every training had one epoch, from which nobody knows whether more would improve it.")
     improving, all_cells = int(best["at_the_end"].sum()), len(best)
     if improving == 0:
         return Markup("The best trial of every cell had stopped improving before it ended: {} were enough.").format(

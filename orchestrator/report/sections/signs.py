@@ -134,7 +134,7 @@ def _table(context: Context, frame: pd.DataFrame, signs: Sequence[Sign]) -> Tabl
 
     return Table(
         "signs",
-        "What the finalists showed at their best epoch, mean over seeds",
+        "What the finalists showed in validation at their best epoch, mean over seeds",
         frame,
         [
             Column("Cell", lambda row: family_mark(context, row["family"], row["cell"])),
