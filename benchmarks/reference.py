@@ -37,7 +37,7 @@ class Floor:
     """What the best of `families` must reach on `data`, each in the sweep `reference-<data>-<family>`.
 
     `bound`: the least, or the most where smaller is better; a function makes it from the prepared data's folder; a name
-    is that of a sweep whose finalists' mean it is, `less` that much. strict: the bound itself is not enough.
+    is that of a sweep whose finalists' mean it is. strict: the bound itself is not enough.
     `scaled`: the metric is of standardized targets, the bound in their own unit. `beside`: what else has been reached.
     `group`: of these floors together as many must be met as `ENOUGH` says.
     """
@@ -47,7 +47,6 @@ class Floor:
     metric: str
     bound: float | str | Callable[[Path], float]
     beside: str = ""
-    less: float = 0.0
     scaled: bool = False
     strict: bool = False
     group: str = ""
@@ -145,8 +144,8 @@ FLOORS = (
     *(Floor("cmudict", (family,), "word_error_rate", 0.45) for family in ("seq2seq", "transformer")),
     *(Floor("cmudict", (family,), "token_error_rate", 0.15) for family in ("seq2seq", "transformer")),
     Floor("banking77", ("bert",), "accuracy", 0.80, "pretrained on the same texts"),
-    # That it is better with pretraining proved wrong at this size: what of nine thousand texts it learns does not help.
-    Floor("banking77", ("bert",), "accuracy", ALONE, "without pretraining, less 0.02", less=0.02),
+    # Three seeds on each side can hardly tell: 0.870 against 0.868 (docs/log.md).
+    Floor("banking77", ("bert",), "accuracy", ALONE, "without pretraining", strict=True),
     Floor("banking77", ("gru",), "accuracy", 0.78),
     # 0.80 is 0.015 below what the paper's GCN has on its own split, 0.815; on the one that is fixed here it has 0.784.
     Floor("cora", ("gnn",), "accuracy", 0.77, "the paper's GCN 0.784; a linear model of the words alone 0.603"),
@@ -241,7 +240,7 @@ def bound_of(floor: Floor, runs: Path, folder: Path) -> float | None:
     if not (runs / floor.bound).is_dir() or history.of(runs / floor.bound).closed != FINISHED:
         return None
     values = tested(finalists(history.of(runs / floor.bound)), floor.metric)
-    return statistics.fmean(values) - floor.less if values else None
+    return statistics.fmean(values) if values else None
 
 
 def finalists(past: Any) -> list[Any]:
