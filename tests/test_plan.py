@@ -34,7 +34,7 @@ def test_a_metric_that_one_of_the_families_does_not_report_is_refused(project: P
 
 def test_losses_that_each_family_has_its_own_of_are_no_metric(project: Path, data_root: Path) -> None:
     """A bound in nats against a squared error of noise."""
-    with pytest.raises(UserError, match="these families share no metric 'validation_loss'"):
+    with pytest.raises(UserError, match="has a loss of its own, and they share no metric 'validation_loss'"):
         generators(project, data_root, "metric=validation_loss", "families=[vae, diffusion]")
 
 
