@@ -92,6 +92,17 @@ def test_a_floor_is_not_met_by_a_sweep_that_goes_on_nor_by_the_finalists_that_su
     assert (lines["one diverged"].seeds, lines["one diverged"].met) == (2, False)
 
 
+def test_finalists_of_a_configuration_that_another_has_overtaken_do_not_count(reference, tmp_path: Path) -> None:
+    told = history.of(finished_run(tmp_path, spec(finalists=3)))
+    first = reference.finalists(told)
+    assert [one.trial.cell for one in first] == ["mlp-m-1"] * 3
+    other = next(
+        one for one in told.trials.values() if one.trial.cell == "mlp-m-1" and one.trial.config != first[0].trial.config
+    )
+    other.status, other.value = "complete", 0.0  # a loss
+    assert reference.finalists(told) == []
+
+
 @pytest.mark.parametrize(("value", "sign", "met"), [(1.0, "≥", True), (1.0, ">", False), (1.0, "<", False)])
 def test_some_floors_must_be_passed_not_reached(reference, value: float, sign: str, met: bool) -> None:
     assert reference._meets(value, sign, 1.0) is met

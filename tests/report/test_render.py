@@ -18,7 +18,8 @@ from click.testing import CliRunner
 from orchestrator.cli import orchestrate
 from orchestrator.errors import UserError
 from orchestrator.report import frames, render, svg, theme
-from orchestrator.report.sections import SECTIONS
+from orchestrator.report.sections import SECTIONS, run
+from orchestrator.spec import NO_LIMIT
 from orchestrator.tracking import artifacts
 
 Made = Callable[..., Path]
@@ -87,6 +88,23 @@ def test_losses_of_families_that_each_have_their_own_are_not_compared(
     assert "Test loss" not in apart.read_text(encoding="utf-8")
     alone = made_up(asked, recipe(families=("mlp",), search=4))
     assert "scaling" in answers(build(alone)), "one family's are comparable"
+
+
+@pytest.mark.parametrize(
+    ("asked", "searched", "finalists"),
+    [
+        ({"trials": 12, "finalists": 3}, "12 trials a cell", "3 fresh seeds a cell"),
+        ({"trials": 12, "transfer_trials": 2}, "12 trials a cell, 2 where smaller cells led", "0 fresh seeds a cell"),
+        ({"trials": NO_LIMIT}, "as many trials as the budget paid for", "0 fresh seeds a cell"),
+        (
+            {"finalists": 3, "finalists_on": [0.5]},
+            "0 trials a cell",
+            "3 fresh seeds a cell with 50\u202f% of the training rows",
+        ),
+    ],
+)
+def test_the_card_of_a_run_says_which_cells_had_fewer(asked: dict[str, Any], searched: str, finalists: str) -> None:
+    assert (run._searched(asked), run._finalists(asked)) == (searched, finalists)
 
 
 def test_of_several_pages_those_are_made_whose_sweeps_are_there(
