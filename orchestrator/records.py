@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 SIZES = ("xs", "s", "m", "l", "xl")
@@ -143,6 +144,11 @@ class Trial:
 def trial_id(cell: str, kind: str, number: int) -> str:
     """The trial's name everywhere: in the journal, in MLflow, in the report. Example: `mlp-m-0.25-t003`."""
     return f"{cell}-{'t' if kind == SEARCH else 'f'}{number:03d}"
+
+
+def model_file(run_dir: Path, trial: str) -> Path:
+    """Where whoever reads a sweep finds a finalist's best weights, until someone takes them away."""
+    return run_dir / "models" / f"{trial}.pt"
 
 
 def better(value: float, than: float, direction: str) -> bool:

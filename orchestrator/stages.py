@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator import history
+from orchestrator import history, records
 from orchestrator.documents import Document, nearest
 from orchestrator.errors import UserError
 from orchestrator.history import History
@@ -53,7 +53,7 @@ def started(
 
 def weights_of(start: Start, runs: Path) -> Path:
     """Where the sweep that it comes from keeps them."""
-    return runs / start.sweep / "models" / f"{start.trial}.pt"
+    return records.model_file(runs / start.sweep, start.trial)
 
 
 def _check(planned: Plan, family: str, name: str) -> None:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
+from orchestrator import records
 from orchestrator.errors import UserError
 from orchestrator.records import Start
 from orchestrator.training import checkpoint
@@ -53,7 +54,7 @@ def bring_model(storage: str, run_dir: str, trial: str) -> None:
     if storage == run_dir:
         return
     try:
-        checkpoint.fetch(model_file(storage, trial), Path(run_dir) / "models" / f"{trial}.pt")
+        checkpoint.fetch(model_file(storage, trial), records.model_file(Path(run_dir), trial))
     except OSError as error:
         raise UserError(f"the model of {trial} cannot be brought from the storage: {error}") from None
 

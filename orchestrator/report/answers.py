@@ -81,7 +81,7 @@ def judged(run_dir: Path, confidence: float, delta: float | None) -> Verdict:
 
 def overall(found: Verdict, mark: Mark = Markup.escape) -> Markup:
     """The answer for all families, in one to three sentences."""
-    metric = f"test {found.metric}"
+    metric = wording.metric(f"test_{found.metric}")
     if not found.standings:
         return Markup("Not known yet: no finalist has been trained to its end, so nothing has been tested.")
     lead = found.standings[0]
@@ -114,7 +114,7 @@ def overall(found: Verdict, mark: Mark = Markup.escape) -> Markup:
     )
     said = [Markup("{} {}").format(words, _names(by[answer], mark)) for answer, words in settled if by[answer]]
     text += Markup("; ") + Markup(" and ").join(said) if said else Markup("")
-    return text + Markup(". {}.").format(_capital(needed(open_pairs))) + rest
+    return text + Markup(". {}.").format(wording.capital(needed(open_pairs))) + rest
 
 
 def of_pair(pair: Comparison, delta: float | None) -> str:
@@ -167,7 +167,11 @@ def equal_spend(found: Verdict, mark: Mark = Markup.escape) -> Markup:
     text = Markup(
         "After {} of workers, which is what the cheapest search cost, the searches are expected to have come to a best "
         "validation {} of {}."
-    ).format(wording.duration(3600 * hours), found.metric, _standing_then(found, by_time, mark, "equal spend"))
+    ).format(
+        wording.duration(3600 * hours),
+        wording.metric(found.metric),
+        _standing_then(found, by_time, mark, "equal spend"),
+    )
     if flops > 0:
         text += Markup(" After {} of training: {}.").format(
             wording.flop(flops), _standing_then(found, by_compute, mark, "equal compute")
@@ -276,7 +280,16 @@ def _family(one: Standing) -> dict[str, Any]:
 
 
 def _standing_rows(found: Verdict) -> list[list[str]]:
-    head = ["family", "cell", f"test {found.metric}", "± sd", "seeds", "search trials", "worker time", "search luck"]
+    head = [
+        "family",
+        "cell",
+        wording.metric(f"test_{found.metric}"),
+        "± sd",
+        "seeds",
+        "search trials",
+        "worker time",
+        "search luck",
+    ]
     return [head] + [
         [one.family, one.cell, wording.number(one.mean), wording.number(one.spread, 2), str(len(one.values)),
          str(one.search.count), wording.duration(3600 * one.search.worker_hours),
@@ -320,10 +333,6 @@ def _untested(found: Verdict, mark: Mark) -> Markup:
         return Markup("")
     names = Markup(wording.listing([str(mark(family)) for family in found.untested]))
     return Markup(" {} could not be judged: no finalist of it was trained to its end.").format(names)
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]
 
 
 def _plain(said: Markup) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from orchestrator import budget, history
 from orchestrator.errors import UserError
-from orchestrator.records import CELLS, COMPLETE, FINAL, LOSSES_OF_THEIR_OWN, REPORTS, SEARCH, SIZES, TRIALS
+from orchestrator.records import CELLS, COMPLETE, FINAL, LOSSES_OF_THEIR_OWN, REPORTS, SEARCH, SIZES, TRIALS, model_file
 
 Header = Mapping[str, Any]
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -51,7 +51,8 @@ class Frames:
 
     `trials`, `reports`, `cells` have the columns of `records`, `trials` also one `config.<key>` column per
     hyperparameter. Where several sweeps are shown together, ids begin with the sweep's name. `metric` is the plain
-    name ("accuracy") of what the sweeps maximize or minimize (`direction`: "max" or "min").
+    name ("accuracy") of what the sweeps maximize or minimize (`direction`: "max" or "min"). `folders`: of the runs, as
+    `headers`.
     """
 
     trials: pd.DataFrame
@@ -63,6 +64,7 @@ class Frames:
     fractions: tuple[float, ...]
     metric: str
     direction: str
+    folders: tuple[Path, ...] = ()
 
     @property
     def card(self) -> Mapping[str, Any]:
@@ -90,6 +92,12 @@ class Frames:
             for header in self.headers
             for space in header.get("spaces", {}).values()
         )
+
+    def weights(self, trial: str) -> Path:
+        """Where a finalist has left those of its network; the file may be gone."""
+        sweep, _, own = trial.rpartition("/")
+        names = [str(header["name"]) for header in self.headers]
+        return model_file(self.folders[names.index(sweep) if sweep else 0], own)
 
     @property
     def losses_compare(self) -> bool:
@@ -158,6 +166,7 @@ def read(folders: Sequence[Path]) -> Frames:
         fractions=tuple(sorted(float(fraction) for fraction in trials["data_fraction"].unique())),
         metric=metric,
         direction=direction,
+        folders=tuple(folders),
     )
     if metric == "loss" and not made.losses_compare:
         raise UserError(

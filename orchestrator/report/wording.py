@@ -9,6 +9,29 @@ from typing import Any
 THIN = "\u202f"  # narrow, and no line is broken there
 PREFIXES = ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 NOTHING = "–"
+# Of metrics, whose names are those of the specification; of the others the words are the name's own.
+METRICS = {
+    "frechet": "Fréchet distance",
+    "kl": "KL divergence",
+    "iou": "IoU",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "r2": "R²",
+    "roc_auc": "ROC AUC",
+}
+SPLITS = ("train_", "validation_", "test_")
+
+
+def metric(name: str) -> str:
+    """test_roc_auc: test ROC AUC."""
+    split = next((split for split in SPLITS if name.startswith(split)), "")
+    plain = name.removeprefix(split)
+    return split.replace("_", " ") + METRICS.get(plain, plain.replace("_", " "))
+
+
+def capital(words: str) -> str:
+    """The first letter large, the others as they are."""
+    return words[:1].upper() + words[1:]
 
 
 def missing(value: Any) -> bool:

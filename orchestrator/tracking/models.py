@@ -7,8 +7,8 @@ pickled, and writing needs no torch.
     model = mlflow.pyfunc.load_model("models:/m-…")     rows in, what the network gives out (NumPy, float32)
     network = model.get_raw_model()                     the torch module
 
-Inputs are normalized as in training, by the card beside the weights. What makes images or texts leaves some in its run:
-see `samples.py`.
+Inputs are normalized as in training, by the card beside the weights. What makes images or texts leaves some in its run,
+`samples.png` or `samples.txt`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import UserError
-from orchestrator.tracking import samples
 from orchestrator.tracking.reading import RUN_TAG, TRIAL_TAG
+from orchestrator.training import samples
+from orchestrator.training.network import Network
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,16 +33,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 DESCRIPTION, WEIGHTS = "network.json", "weights.pt"
-
-
-@dataclass(frozen=True)
-class Network:
-    """What to build: `config` is the trial's flat configuration, `card` the data set's."""
-
-    family: str
-    size: str
-    config: Mapping[str, Any]
-    card: Mapping[str, Any]
+IMAGES, TEXTS = "samples.png", "samples.txt"
 
 
 @dataclass(frozen=True)
@@ -72,14 +63,23 @@ def log(to: Destination, trial: str, network: Network, weights: Path, tags: Mapp
     with tempfile.TemporaryDirectory(prefix="orchestrate-") as folder:
         _write(Path(folder), model.model_id, to.run_id, network, weights)
         to.client.log_model_artifacts(model.model_id, folder)
-        if network.card["task"] in samples.TASKS:
-            samples.log(to.client, to.run_id, _load_pyfunc(f"{folder}/data").get_raw_model(), network.card)
+    _leave_samples(to, network, weights)
     # MLflow refuses an output that it has.
     outputs = to.client.get_run(to.run_id).outputs.model_outputs if there else []
     if model.model_id not in [output.model_id for output in outputs]:
         to.client.log_outputs(to.run_id, [LoggedModelOutput(model.model_id, 0)])
     to.client.finalize_logged_model(model.model_id, "READY")
     return str(model.model_id)
+
+
+def _leave_samples(to: Destination, network: Network, weights: Path) -> None:
+    """Leave in the run what the network makes; nothing where it tells classes or values, or can't be sampled."""
+    if network.card["task"] == "generation":
+        to.client.log_image(to.run_id, samples.sheet(network.filled(weights)), IMAGES)
+    elif network.card["task"] == "language_modelling":
+        writer = network.filled(weights)
+        if hasattr(writer, "sample"):
+            to.client.log_text(to.run_id, samples.texts(writer, network.card), TEXTS)
 
 
 def _write(folder: Path, model_id: str, run_id: str, network: Network, weights: Path) -> None:
@@ -131,7 +131,7 @@ class _Predictor:
     """
 
     def __init__(self, network: nn.Module, whole: bool) -> None:
-        self._network, self._whole = network.eval(), whole
+        self._network, self._whole = network, whole
 
     def predict(self, inputs: np.ndarray[Any, Any], params: dict[str, Any] | None = None) -> Any:
         import torch
@@ -146,15 +146,6 @@ class _Predictor:
 
 def _load_pyfunc(path: str) -> _Predictor:
     """The name that MLflow asks for. `path` is the model's `data` folder."""
-    from orchestrator.data.card import shape
-    from orchestrator.training import checkpoint
-    from orchestrator.training.parameters import split_config
-
     network = Network(**json.loads((Path(path) / DESCRIPTION).read_text(encoding="utf-8")))
-    settings = split_config(network.family, network.size, network.card["task"], network.config)
-    built = settings.family.build(settings.model, shape(network.card), network.card["outputs"])
-    state, problem = checkpoint.load(Path(path) / WEIGHTS)
-    if state is None:
-        raise UserError(problem or f"{path}: no {WEIGHTS} in this model")
-    built.load_state_dict(state)
-    return _Predictor(built, bool(network.card.get("vocabulary") or network.card.get("graphs")))
+    whole = bool(network.card.get("vocabulary") or network.card.get("graphs"))
+    return _Predictor(network.filled(Path(path) / WEIGHTS), whole)

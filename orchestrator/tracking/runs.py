@@ -23,6 +23,7 @@ from orchestrator.history import TrialHistory, cell_rows
 from orchestrator.tracking import models, store, tables
 from orchestrator.tracking.reading import EPOCHS_TAG, RUN_TAG, STATUS, STATUS_TAG, TRIAL_TAG, Point, Reading
 from orchestrator.tracking.tables import Entry
+from orchestrator.training.network import Network
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -205,11 +206,11 @@ class Runs:
         return told.trial.kind == records.FINAL and status == records.COMPLETE and self._weights(told).is_file()
 
     def _weights(self, told: TrialHistory) -> Path:
-        return self._run_dir / "models" / f"{told.trial.id}.pt"
+        return records.model_file(self._run_dir, told.trial.id)
 
     def _model(self, told: TrialHistory, run_id: str) -> str:
         cell = self._reading.history.cells[told.trial.cell]
-        network = models.Network(cell.family, cell.size, told.trial.config, self._reading.card)
+        network = Network(cell.family, cell.size, told.trial.config, self._reading.card)
         tags = {**self._reading.tags(told), "orchestrator.epoch": str(told.best_epoch)}
         destination = models.Destination(self._client, self._experiment, run_id)
         return models.log(destination, told.trial.id, network, self._weights(told), tags)

@@ -36,7 +36,7 @@ def _told(reading: Reading, run_dir: Path) -> dict[str, Any]:
         points += sum(len(epoch) for epoch in reading.epoch_points(told)) + len(reading.final_points(told))
         statuses[STATUS[records.ASKED if told.status == records.RUNNING else told.status]] += 1
         if told.trial.kind == records.FINAL and told.status == records.COMPLETE:
-            models += (run_dir / "models" / f"{told.trial.id}.pt").is_file()
+            models += records.model_file(run_dir, told.trial.id).is_file()
     return {
         "runs": 1 + len(trials),
         "children": len(trials),

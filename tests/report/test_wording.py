@@ -66,3 +66,21 @@ def test_listing_is_a_sentence() -> None:
     assert wording.listing(["a", "b", "c"]) == "a, b and c"
     assert wording.listing(["a", "b"], "or") == "a or b"
     assert wording.listing([]) == "none"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("test_frechet", "test Fréchet distance"),
+        ("validation_roc_auc", "validation ROC AUC"),
+        ("token_error_rate", "token error rate"),
+        ("test_accuracy", "test accuracy"),
+        ("validation_of_mine", "validation of mine"),
+    ],
+)
+def test_a_metric_is_said_in_words(name: str, text: str) -> None:
+    assert wording.metric(name) == text
+
+
+def test_a_capital_leaves_other_letters_as_they_are() -> None:
+    assert wording.capital("test Fréchet distance") == "Test Fréchet distance"

@@ -16,6 +16,7 @@ from orchestrator.report.sections import (
     hyperparameters,
     provenance,
     run,
+    samples,
     scaling,
     search,
     signs,
@@ -29,6 +30,7 @@ BY_LOSS = frozenset({"scaling", "frontier", "catch_up"})
 # name → (what the page's navigation says, the function; None: it has no place in this report)
 SECTIONS: Mapping[str, tuple[str, Callable[[Context], Section | None]]] = {
     "summary": ("Best family", summary.section),
+    "samples": ("Samples", samples.section),
     "run": ("What was run", run.section),
     "scaling": ("Scaling", scaling.section),
     "frontier": ("Compute-optimal size", frontier.section),

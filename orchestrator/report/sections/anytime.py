@@ -40,7 +40,7 @@ def figure(context: Context, found: Verdict) -> Figure:
             drawn, axes = theme.panel(left=46, right=92, top=34, bottom=44)
             _draw(context, axes, curves.assign(spend=factor * curves[unit]), say)
             better = "larger is better" if found.direction == "max" else "smaller is better"
-            theme.titles(axes, f"Best validation {found.metric}, {better}", below)
+            theme.titles(axes, f"Best validation {wording.metric(found.metric)}, {better}", below)
             panels.append(svg.text_of(drawn))
     ends = {str(family): rows.iloc[-1] for family, rows in curves.groupby("family", sort=False)}
     said = "; ".join(
@@ -48,14 +48,16 @@ def figure(context: Context, found: Verdict) -> Figure:
         f"{wording.flop(end['flops'])}"
         for family, end in ends.items()
     )
-    return Figure(NAME, f"Lines of the expected best validation {found.metric}: {said}.", caption, panels)
+    return Figure(
+        NAME, f"Lines of the expected best validation {wording.metric(found.metric)}: {said}.", caption, panels
+    )
 
 
 def table(found: Verdict) -> Table:
     """The curves as CSV; folded on the page."""
     return Table(
         NAME,
-        f"Expected best validation {found.metric} of a search, by number of trials",
+        f"Expected best validation {wording.metric(found.metric)} of a search, by number of trials",
         found.curves,
         [
             Column("Family", lambda row: row["family"]),

@@ -88,7 +88,7 @@ def _measured(context: Context, ranking: pd.DataFrame) -> Markup:
 
 def _by_loss(context: Context) -> str:
     metric = context.frames.metric
-    return "" if metric == "loss" else f" This is about the loss, not about {metric}."
+    return "" if metric == "loss" else f" This is about the loss, not about {wording.metric(metric)}."
 
 
 def _against_the_first(found: Sequence[Gain]) -> list[Gain]:

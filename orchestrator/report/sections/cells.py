@@ -63,7 +63,7 @@ def _answer(context: Context, frame: pd.DataFrame) -> Markup:
         row = found.sort_values("best", ascending=context.frames.best_first(), kind="stable").iloc[0]
         return (
             Markup("{} has the best validation {}: {} ({}); nothing has been tested yet.").format(
-                row["cell"], metric, wording.number(row["best"]), trial_link(row["best_trial"])
+                row["cell"], wording.metric(metric), wording.number(row["best"]), trial_link(row["best_trial"])
             )
             + without
         )
@@ -71,7 +71,7 @@ def _answer(context: Context, frame: pd.DataFrame) -> Markup:
     text = Markup("By validation {} is the best of {}: its mean test {} is {}.").format(
         Markup("<strong>{}</strong>").format(best),
         wording.plural(finals["cell"].nunique(), "tested cell"),
-        metric,
+        wording.metric(metric),
         _tested(finals, best, metric),
     )
     lead = _leader(context, finals)
@@ -101,7 +101,7 @@ def _tested(finals: pd.DataFrame, cell: str, metric: str) -> Markup:
 
 
 def _table(context: Context, frame: pd.DataFrame) -> Table:
-    metric = context.frames.metric
+    metric = wording.metric(context.frames.metric)
 
     def setting(name: str) -> Column:
         return Column(name.replace("_", " "), lambda row: wording.setting(row[f"config.{name}"]), True)

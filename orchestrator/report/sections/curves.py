@@ -83,7 +83,7 @@ def _figure(context: Context, best: pd.DataFrame) -> Figure:
         f"{row.cell}: {wording.number(row.value)} at epoch {row.best_epoch:.0f}" for row in best.itertuples()
     )
     return Figure(
-        name, f"Learning curves by family, {column.replace('_', ' ')} by epoch. Best trials: {said}.", caption, panels
+        name, f"Learning curves by family, {wording.metric(column)} by epoch. Best trials: {said}.", caption, panels
     )
 
 
@@ -152,7 +152,7 @@ def _panel(
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     theme.label_ends(axes, _ends(context, mine, front, column), size=9.5)
     axes.set_ylabel("")
-    theme.titles(axes, f"{family}: {column.replace('_', ' ')}", "Epoch", colour)
+    theme.titles(axes, f"{family}: {wording.metric(column)}", "Epoch", colour)
     return svg.text_of(figure)
 
 
@@ -181,7 +181,7 @@ def _ends(
 
 
 def _table(context: Context, best: pd.DataFrame) -> Table:
-    metric = context.frames.metric
+    metric = wording.metric(context.frames.metric)
     return Table(
         "best-trials",
         f"The best trial of each cell, by validation {metric} at its best epoch",

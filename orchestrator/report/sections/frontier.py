@@ -68,7 +68,7 @@ def _answer(context: Context, found: Sequence[Optimum]) -> Markup:
         lead = Markup("") if parts else Markup("Cannot tell how compute is best split. ")
         parts.append(lead + Markup("No route could be taken for ") + reasons + more + ".")
     if context.frames.metric != "loss":
-        parts.append(Markup("Best is meant by the loss, not by {}.").format(context.frames.metric))
+        parts.append(Markup("Best is meant by the loss, not by {}.").format(wording.metric(context.frames.metric)))
     if then := [one for one in found if one.then][:MOST_SAID]:
         parts.append(
             Markup("To know more, run next: {}.").format(Markup("; ").join(_next(context, one) for one in then))

@@ -33,8 +33,7 @@ def section(context: Context) -> Section:
 
 
 def _table(context: Context, many: bool) -> Table:
-    metric = context.frames.metric
-    test = f"test_{metric}"
+    metric, test = wording.metric(context.frames.metric), f"test_{context.frames.metric}"
     trials = context.frames.trials
     return Table(
         "trials",

@@ -194,7 +194,7 @@ def _facts(header: run_frames.Header) -> Markup:
             (
                 "Each trial",
                 f"at most {wording.plural(spec.get('max_epochs', 0), 'epoch')}, judged by "
-                f"{spec.get('metric', '?').replace('_', ' ')} at its best epoch",
+                f"{wording.metric(spec.get('metric', '?'))} at its best epoch",
             ),
             ("Finalists", _finalists(spec)),
             ("Ran", _ran(header, known)),

@@ -66,7 +66,7 @@ def _answer(context: Context, table: pd.DataFrame, laws: Sequence[PowerLaw]) -> 
         sized = Markup("From the smallest to the largest size, at the most data, the test loss of {}. ").format(listed)
     if context.frames.metric != "loss":
         sized += Markup("(This is about the loss; cells and finalists were chosen by {}.) ").format(
-            context.frames.metric
+            wording.metric(context.frames.metric)
         )
     odd = sum(len(ladder.overtaken(table, family)) for family in context.frames.families)
     if odd:
@@ -93,7 +93,7 @@ def _why_odd(context: Context) -> str:
     reasons = ["the search there was short or unlucky", "it overfits"]
     if metric != "loss":
         smoothed = " (as label smoothing does)" if "label_smoothing" in context.frames.hyperparameters else ""
-        reasons.append(f"what was chosen by {metric} costs loss{smoothed}")
+        reasons.append(f"what was chosen by {wording.metric(metric)} costs loss{smoothed}")
     return f"perhaps {wording.listing(reasons, 'or')}"
 
 

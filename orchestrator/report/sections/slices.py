@@ -40,8 +40,8 @@ def figure(context: Context, trials: pd.DataFrame, found: Sequence[Influence]) -
             panels.append(_slice(context, shown, hyperparameter, (limits[0] - air, limits[1] + air)))
     return Figure(
         name,
-        f"Scatter plots of validation {context.frames.metric} against {', '.join(names)}, one dot a trial; "
-        "the trials table lists the same numbers.",
+        f"Scatter plots of validation {wording.metric(context.frames.metric)} against {', '.join(names)}, "
+        "one dot a trial; the trials table lists the same numbers.",
         caption,
         panels,
     )
@@ -84,7 +84,7 @@ def _slice(context: Context, trials: pd.DataFrame, hyperparameter: str, limits: 
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
     axes.set(xlabel="", ylabel="")
-    theme.titles(axes, f"{hyperparameter.replace('_', ' ')}: validation {context.frames.metric}")
+    theme.titles(axes, f"{hyperparameter.replace('_', ' ')}: validation {wording.metric(context.frames.metric)}")
     return svg.text_of(drawing)
 
 

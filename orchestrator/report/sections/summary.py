@@ -32,7 +32,7 @@ TALL = 10  # pairs: those of five families stand on the page as they are, more a
 
 def section(context: Context) -> Section:
     found = verdict.judge(context.frames, context.options.confidence, context.options.delta or None)
-    metric = f"test {context.frames.metric}"
+    metric = wording.metric(f"test_{context.frames.metric}")
     numbers: dict[str, float | int | None] = {
         f"{standing.family}.test_{context.frames.metric}": standing.mean for standing in found.standings
     }
@@ -79,7 +79,7 @@ def _figure(context: Context, found: Verdict, metric: str) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
         better = "larger is better" if context.frames.direction == "max" else "smaller is better"
-        theme.titles(axes, f"{metric.capitalize()}, {better}")
+        theme.titles(axes, f"{wording.capital(metric)}, {better}")
         panel = svg.text_of(figure, notes)
     said = "; ".join(f"{one.family} {wording.number(one.mean)} {answers.seeds(one)}" for one in found.standings)
     return Figure(name, f"Dot plot of {metric} by family: {said}.", caption, [panel])
@@ -148,11 +148,12 @@ def _standings(context: Context, found: Verdict) -> Table:
                "search_luck", "searched", "worker_hours", "flops", "trials"]  # fmt: skip
 
     def mean_of(name: str) -> Column:
-        return Column(name.replace("_", " ").capitalize(), lambda row: wording.number(row[name]), True)
+        return Column(wording.capital(wording.metric(name)), lambda row: wording.number(row[name]), True)
 
     return Table(
         "best-of-each-family",
-        f"Best cell of each family, chosen by validation; means over its finalists, best {context.frames.metric} first",
+        "Best cell of each family, chosen by validation; means over its finalists, "
+        f"best {wording.metric(context.frames.metric)} first",
         pd.DataFrame(rows, columns=columns),
         [
             Column("Family", lambda row: family_mark(context, row["family"])),
@@ -220,7 +221,7 @@ def _comparisons(context: Context, found: Verdict) -> list[Table]:
 
 
 def _capital(words: str) -> str:
-    return words if words.endswith("is better") else words[:1].upper() + words[1:]  # a family's name stays as it is
+    return words if words.endswith("is better") else wording.capital(words)  # a family's name stays as it is
 
 
 def _out_of_reach(found: Verdict) -> str:

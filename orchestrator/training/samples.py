@@ -1,8 +1,8 @@
 """What a network makes, to be looked at.
 
-    generation            8×8 images                                        `samples.png` in a finalist's run
-    language_modelling    texts that gpt has written, its keys cached       `samples.txt` in a finalist's run
-    transduction          where seq2seq looks while it writes               `attention_map`, of a source of one's own
+    generation            `sheet`           8×8 images
+    language_modelling    `texts`           that gpt has written, its keys cached
+    transduction          `attention_map`   where seq2seq looks while it writes for a source of one's own
 
 Always the same for the same weights.
 """
@@ -18,22 +18,11 @@ from orchestrator.tokens import BEGIN, END, SPECIAL
 
 if TYPE_CHECKING:
     import numpy as np
-    from mlflow import MlflowClient
     from torch import Tensor, nn
 
-IMAGES, TEXTS = "samples.png", "samples.txt"
-TASKS = ("generation", "language_modelling")  # which of them leave something in a run
 SIDE, GAP = 8, 2  # images on each side of the sheet, and pixels between them
 WRITTEN = 4  # texts
 CELL, LABEL, FONT = 24, 72, 13  # of a map, in pixels
-
-
-def log(client: MlflowClient, run_id: str, network: nn.Module, card: Mapping[str, Any]) -> None:
-    """Leave in the run what the network makes; nothing where it tells classes or values."""
-    if card["task"] == "generation":
-        client.log_image(run_id, sheet(network), IMAGES)
-    elif card["task"] == "language_modelling" and hasattr(network, "sample"):
-        client.log_text(run_id, texts(network, card), TEXTS)
 
 
 def sheet(network: nn.Module) -> np.ndarray[Any, Any]:
