@@ -5,9 +5,9 @@ Importing this loads neither NumPy nor torch, pandas or scikit-learn. `prepare.p
 would be hidden by the submodules of the same names.
 """
 
-from orchestrator.data.card import Card
+from orchestrator.data.card import Card, judge_digest
 from orchestrator.data.catalog import CATALOG
 from orchestrator.data.dataset import Dataset, File
 from orchestrator.data.entry import from_entry
 
-__all__ = ["CATALOG", "Card", "Dataset", "File", "from_entry"]
+__all__ = ["CATALOG", "Card", "Dataset", "File", "from_entry", "judge_digest"]

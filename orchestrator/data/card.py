@@ -1,5 +1,6 @@
 """The card of a prepared data set: what its arrays are, where they came from, how to normalize them."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
@@ -129,6 +130,21 @@ def shape(card: Mapping[str, Any]) -> tuple[int, ...]:
     kinds: dict[str, Callable[..., tuple[int, ...]]] = {"vocabulary": Tokens, "graphs": Graphs, "window": Windows}
     kind = next((kind for key, kind in kinds.items() if card.get(key)), None)
     return kind(*card["input_shape"]) if kind else tuple(card["input_shape"])
+
+
+def judge_digest(folder: Path) -> str | None:
+    """The sha256 of a prepared folder's judge, None where it has none; UserError where it can't be read.
+
+    It is not of the fingerprint: the same data, prepared on two machines, may have two judges, whose distances are not
+    to be compared.
+    """
+    path = Path(folder) / JUDGE_FILE
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def sample(shape: tuple[int, ...]) -> str:

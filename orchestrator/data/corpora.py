@@ -12,6 +12,8 @@ from orchestrator.data.raw import Text
 from orchestrator.data.text import words
 from orchestrator.errors import UserError
 
+UTF_8 = "utf-8-sig"  # without the byte order mark that Excel's "CSV UTF-8" begins with
+
 
 def read_texts(dataset: Dataset, paths: Mapping[str, Path]) -> Text:
     """CSV files with a column of texts and one of labels (text and category, unless the data set names them); a second
@@ -34,7 +36,7 @@ def columns(path: Path, names: Sequence[str]) -> list[list[str]]:
     """The cells of some columns, none of them empty."""
     rows: list[list[str]] = []
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(path, encoding=UTF_8, newline="") as file:
             for line in csv.DictReader(file):
                 for name in names:
                     if name not in line:
@@ -51,7 +53,7 @@ def read_characters(dataset: Dataset, paths: Mapping[str, Path]) -> Text:
     """A text file, each character a token."""
     path = paths[dataset.files[0].name]
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding=UTF_8)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as text ({error})") from None
     return Text([text] if text else [])

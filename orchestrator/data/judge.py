@@ -8,7 +8,7 @@ one the data set itself, by the labels that its generators never see.
     images → 16 maps → 32 maps, of 3×3 with stride 2 → 64 features → classes, ReLU between
 
 It is trained once, when the data are prepared, on one thread and from one seed: on one machine it is always the same.
-On another, sums round otherwise; compare distances that one judge gave.
+On another, sums round otherwise; compare distances that one judge gave (`card.judge_digest` tells two apart).
 """
 
 from __future__ import annotations

@@ -5,12 +5,13 @@ import gzip
 import io
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from orchestrator.data.corpora import UTF_8
 from orchestrator.data.dataset import Dataset
 from orchestrator.data.raw import RawGraphs
 from orchestrator.errors import UserError
@@ -42,14 +43,12 @@ def read_molecules(dataset: Dataset, paths: Mapping[str, Path]) -> RawGraphs:
     """
     rdkit = _rdkit()
     path = paths[dataset.files[0].name]
-    reader = csv.DictReader(io.StringIO(_text(path)))
-    columns = list(reader.fieldnames or ())
-    missing = {dataset.inputs, *dataset.target} - set(columns)
-    if missing:
-        raise UserError(f"{path}: has no column '{min(missing)}'; it has {', '.join(columns)}")
     codes, links, targets, dropped = [], [], [], 0
-    for number, line in enumerate(reader, 1):
-        molecule = rdkit.MolFromSmiles(line[dataset.inputs].strip())
+    for number, line in enumerate(_lines(path, (dataset.inputs, *dataset.target)), 1):
+        smiles = line[dataset.inputs].strip()
+        if not smiles:
+            raise UserError(f"{path}: row {number} has no {dataset.inputs}")
+        molecule = rdkit.MolFromSmiles(smiles)
         if molecule is None or not molecule.GetNumAtoms():
             dropped += 1
             continue
@@ -84,10 +83,22 @@ def _number(path: Path, row: int, name: str, text: str) -> float:
         raise UserError(f"{path}: column '{name}', row {row} is '{text}'; a number is needed, or nothing") from None
 
 
+def _lines(path: Path, names: Sequence[str]) -> Iterator[dict[str, str]]:
+    """The cells of each line by column; what a short line lacks is empty. UserError where the file lacks a name."""
+    try:
+        reader = csv.DictReader(io.StringIO(_text(path), newline=""), restval="")
+        columns = list(reader.fieldnames or ())
+        if missing := set(names) - set(columns):
+            raise UserError(f"{path}: has no column '{min(missing)}'; it has {', '.join(columns)}")
+        yield from reader
+    except csv.Error as error:
+        raise UserError(f"{path}: cannot be read as CSV ({error})") from None
+
+
 def _text(path: Path) -> str:
     try:
         content = path.read_bytes()
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode(UTF_8)
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as CSV ({error})") from None
 

@@ -33,17 +33,17 @@ def raw_table(dataset: Dataset, path: Path, frame: "pandas.DataFrame", like: Raw
         for name in names:
             _require(path, key, name, list(frame.columns))
     frame = frame.drop(columns=list(dataset.drop))
-    rows = len(frame)
-    if dataset.missing == "drop":
-        frame = frame.dropna()
-        if len(frame) == 0:
-            raise UserError(f"{dataset.name}: {path} is empty once `missing: drop` has dropped its rows")
     wanted = [column for column in frame.columns if column not in dataset.target]
     if like is not None:
         assert isinstance(like.inputs, dict)
         wanted = list(like.inputs)
         for name in wanted:
             _require(path, "the training file", name, list(frame.columns))
+    rows = len(frame)
+    if dataset.missing == "drop":
+        frame = frame.dropna(subset=[*wanted, *dataset.target])
+        if len(frame) == 0:
+            raise UserError(f"{dataset.name}: {path} is empty once `missing: drop` has dropped its rows")
     inputs = {name: _column(path, frame[name], is_input=True) for name in wanted}
     if like is not None:
         _same_kinds(path, inputs, like)

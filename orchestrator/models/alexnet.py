@@ -4,19 +4,19 @@ Krizhevsky, Sutskever, Hinton, "ImageNet classification with deep convolutional 
 and figure 2. Layer names are the paper's; so are the two groups, one a GPU in the paper, which meet in conv3 and in the
 dense layers. Each step of the dial doubles the widths (conv1's 4 to 6); `xl` has half of the paper's conv1 to 5.
 
-    conv1  11×11, stride 4   (response normalization)   3×3 maxima, stride 2
-    conv2  5×5, two groups   (response normalization)   3×3 maxima, stride 2
+    conv1  11×11, stride 4    3×3 maxima, stride 2
+    conv2  5×5, two groups    3×3 maxima, stride 2
     conv3  3×3
     conv4  3×3, two groups
-    conv5  3×3, two groups                              3×3 maxima, stride 2
-    dense6, dense7, each after dropout                dense8, the output
+    conv5  3×3, two groups    3×3 maxima, stride 2
+    dense6, dense7, each after dropout    dense8, the output
 
 Images of less than 64 pixels a side are too small for that: there conv1 is 5×5 with stride 1, and the poolings are
 padded, so that each halves (28 → 14 → 7 → 4). Departures: conv1 is padded by 2, as 224 pixels need to give the paper's
-55; weights begin by He et al. (2015), since the paper's standard deviation of 0.01 is made for its widths; response
-normalization is left out unless asked for, since its constants are made for pixels from 0 to 255: of standardized
-images it divides everything by 1.68, and takes a third of the time; in the dial the ratio of dense to convolutional
-widths is half of the paper's, or nearly all parameters would be dense.
+55; weights begin by He et al. (2015), since the paper's standard deviation of 0.01 is made for its widths; the response
+normalization after conv1 and conv2 (section 3.3) is left out, since its constants are made for pixels from 0 to 255: of
+standardized images it divides everything by 1.68, and takes a third of the time; in the dial the ratio of dense to
+convolutional widths is half of the paper's, or nearly all parameters would be dense.
 """
 
 from __future__ import annotations
@@ -24,9 +24,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from orchestrator.models.checks import check_dropout, check_images
 
@@ -46,7 +44,6 @@ SIZES: Mapping[str, Mapping[str, int]] = {
 class Config:
     """conv1 to conv5: maps, even numbers; dense: units of each hidden dense layer.
 
-    response_normalization: after conv1 and conv2 (the paper's section 3.3); true in the paper.
     dropout: of the inputs of both hidden dense layers; 0.5 in the paper.
     """
 
@@ -56,31 +53,10 @@ class Config:
     conv4: int
     conv5: int
     dense: int
-    response_normalization: bool = False
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
         check_dropout(self.dropout)
-
-
-class ResponseNormalization(nn.Module):
-    """Each number over (2 + 1e-4 × the sum of the squares of its five neighbours in neighbouring maps) ^ 0.75.
-
-    The paper's section 3.3 and its constants. torch's own LocalResponseNorm (where α would be 5e-4, since it averages)
-    costs five times as much on a CPU, more than all convolutions of the network.
-    """
-
-    near: Tensor  # [maps, maps, 1, 1]: 1 where two maps are at most two apart
-
-    def __init__(self, maps: int) -> None:
-        super().__init__()
-        index = torch.arange(maps)
-        near = (index[:, None] - index).abs() <= 2
-        self.register_buffer("near", near.float()[:, :, None, None], persistent=False)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        root = (2 + 1e-4 * functional.conv2d(maps.square(), self.near)).sqrt()
-        return maps * root.rsqrt() / root
 
 
 class AlexNet(nn.Module):
@@ -94,15 +70,12 @@ class AlexNet(nn.Module):
         else:
             conv1 = nn.Conv2d(channels, c.conv1, 11, stride=4, padding=2)
 
-        def normalization(maps: int) -> nn.Module:
-            return ResponseNormalization(maps) if c.response_normalization else nn.Identity()
-
         def pooling() -> nn.Module:
             return nn.MaxPool2d(3, stride=2, padding=1 if small else 0)
 
         self.maps = nn.Sequential(
-            *(conv1, nn.ReLU(), normalization(c.conv1), pooling()),
-            *(nn.Conv2d(c.conv1, c.conv2, 5, padding=2, groups=2), nn.ReLU(), normalization(c.conv2), pooling()),
+            *(conv1, nn.ReLU(), pooling()),
+            *(nn.Conv2d(c.conv1, c.conv2, 5, padding=2, groups=2), nn.ReLU(), pooling()),
             *(nn.Conv2d(c.conv2, c.conv3, 3, padding=1), nn.ReLU()),
             *(nn.Conv2d(c.conv3, c.conv4, 3, padding=1, groups=2), nn.ReLU()),
             *(nn.Conv2d(c.conv4, c.conv5, 3, padding=1, groups=2), nn.ReLU(), pooling()),

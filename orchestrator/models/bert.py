@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from orchestrator.errors import UserError
 from orchestrator.models.attention import Attention
-from orchestrator.models.checks import check_dropout
+from orchestrator.models.checks import check_dropout, found
 from orchestrator.models.diagnostics import Notes
 from orchestrator.models.positions import Added
 from orchestrator.tokens import BEGIN, PADDING, Tokens
@@ -130,8 +130,7 @@ class BERT(nn.Module):
 
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
     if not isinstance(input_shape, Tokens):
-        shape = "×".join(map(str, input_shape))
-        raise UserError(f"bert takes text (token ids), found inputs of {shape}")
+        raise UserError(f"bert takes text (token ids), found {found(input_shape)}")
     if config.width % config.heads:
         raise UserError(f"bert: {config.heads} heads don't share a width of {config.width} evenly")
     return BERT(config, input_shape.time, input_shape.vocabulary, outputs)

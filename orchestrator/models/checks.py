@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from orchestrator.errors import UserError
+from orchestrator.graphs import Graphs
+from orchestrator.tokens import Tokens
 
 LEAST = 8  # pixels an image must have on each side
 
@@ -23,6 +25,21 @@ def check_images(family: str, input_shape: tuple[int, ...], others: str = "") ->
         UserError: another shape than channels × height × width, or a side of fewer than 8 pixels.
     """
     if len(input_shape) != 3 or min(input_shape[1:]) < LEAST:
-        shape = "×".join(map(str, input_shape))
         images = f"images [channels, height, width] of at least {LEAST}×{LEAST}"
-        raise UserError(f"{family} takes {images}{others}, found inputs of {shape}")
+        raise UserError(f"{family} takes {images}{others}, found {found(input_shape)}")
+
+
+def check_numbers(family: str, input_shape: tuple[int, ...]) -> None:
+    """
+    Raises:
+        UserError: text or graphs, whose numbers are names.
+    """
+    if isinstance(input_shape, Tokens | Graphs):
+        raise UserError(f"{family} takes numbers, found {found(input_shape)}")
+
+
+def found(input_shape: tuple[int, ...]) -> str:
+    """What the data's samples are, for a message that refuses them."""
+    if isinstance(input_shape, Tokens):
+        return "text as token ids"
+    return "graphs" if isinstance(input_shape, Graphs) else f"inputs of {'×'.join(map(str, input_shape))}"

@@ -36,7 +36,7 @@ from torch.nn import functional
 
 from orchestrator.errors import UserError
 from orchestrator.graphs import Graphs
-from orchestrator.models.checks import check_dropout
+from orchestrator.models.checks import check_dropout, found
 from orchestrator.models.diagnostics import Notes, smoothness
 
 PAPER = (
@@ -212,8 +212,7 @@ def passed(states: Tensor, links: int, weight: Tensor | None = None) -> Tensor:
 
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
     if not isinstance(input_shape, Graphs):
-        shape = "×".join(map(str, input_shape))
-        raise UserError(f"gnn takes graphs (tables of nodes), found inputs of {shape}")
+        raise UserError(f"gnn takes graphs (tables of nodes), found {found(input_shape)}")
     try:
         from torch_geometric import nn as layers
     except ImportError as error:

@@ -33,7 +33,7 @@ from orchestrator.models.checks import check_dropout
 from orchestrator.models.diagnostics import Notes
 from orchestrator.models.positions import Added, Positions, Rotation
 from orchestrator.models.sequences import sequence_lengths
-from orchestrator.tokens import PADDING, Tokens
+from orchestrator.tokens import PADDING, SPECIAL, Tokens
 
 PAPER = "Radford, Wu, Child, Luan, Amodei, Sutskever: Language models are unsupervised multitask learners, 2019"
 
@@ -136,6 +136,8 @@ class GPT(nn.Module):
     ) -> Tensor:
         """Continue texts by `steps` tokens: [B, T] → [B, T + steps], in the model's present mode.
 
+        What no text holds, such as padding, is not written either.
+
         temperature: divides the logits; 0 takes the most probable token. cached: keep keys and values of earlier
         steps, instead of computing them again for each token; the result is the same.
 
@@ -150,6 +152,7 @@ class GPT(nn.Module):
         for _ in range(steps):
             unread = text[:, past[0].steps :] if past else text
             logits = self.output(self._steps(unread, past)[:, -1])
+            logits[:, : len(SPECIAL)] = -math.inf
             if temperature == 0:
                 token = logits.argmax(1, keepdim=True)
             else:

@@ -17,11 +17,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from orchestrator.errors import UserError
 from orchestrator.models.activations import ACTIVATIONS, Activation
-from orchestrator.models.checks import check_dropout
+from orchestrator.models.checks import check_dropout, check_numbers
 from orchestrator.models.forecasts import from_last_step
-from orchestrator.tokens import Tokens
 from orchestrator.windows import Windows
 
 PAPER = "Rumelhart, Hinton, Williams: Learning representations by back-propagating errors, Nature 323, 1986"
@@ -75,6 +73,5 @@ class MLP(nn.Module):
 
 
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-    if isinstance(input_shape, Tokens):
-        raise UserError("mlp takes numbers, found text as token ids")
+    check_numbers("mlp", input_shape)
     return MLP(config, input_shape, outputs)

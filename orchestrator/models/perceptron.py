@@ -26,9 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from orchestrator.errors import UserError
-from orchestrator.models.checks import check_dropout
+from orchestrator.models.checks import check_dropout, check_numbers
 from orchestrator.models.forecasts import from_last_step
-from orchestrator.tokens import Tokens
 from orchestrator.windows import Windows
 
 PAPER = "Rosenblatt: The perceptron, a probabilistic model, Psychological Review 65(6), 1958"
@@ -90,6 +89,5 @@ class Perceptron(nn.Module):
 
 
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
-    if isinstance(input_shape, Tokens):
-        raise UserError("perceptron takes numbers, found text as token ids")
+    check_numbers("perceptron", input_shape)
     return Perceptron(config, input_shape, outputs)

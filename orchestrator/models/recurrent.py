@@ -30,6 +30,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from orchestrator.errors import UserError
+from orchestrator.models.checks import found
 from orchestrator.models.forecasts import from_last_step
 from orchestrator.models.sequences import last_states, sequence_lengths
 from orchestrator.tokens import PADDING, Tokens
@@ -144,8 +145,7 @@ def features_of(family: str, input_shape: tuple[int, ...], width: int, segment: 
             raise UserError(f"{family} reads text token by token: set segment: 1, found {segment}")
         return width
     if len(input_shape) != 2:
-        shape = "×".join(map(str, input_shape))
-        raise UserError(f"{family} takes sequences [time, features] or text, found inputs of {shape}")
+        raise UserError(f"{family} takes sequences [time, features] or text, found {found(input_shape)}")
     return segment * input_shape[1]
 
 

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.errors import UserError
-from orchestrator.models.checks import check_dropout
+from orchestrator.models.checks import check_dropout, found
 from orchestrator.models.diagnostics import ROWS, Notes, attention_entropy
 from orchestrator.models.recurrent import countable, run
 from orchestrator.models.sequences import greedy, last_states, sequence_lengths
@@ -140,6 +140,5 @@ class Seq2Seq(nn.Module):
 
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
     if not isinstance(input_shape, Tokens):
-        shape = "×".join(map(str, input_shape))
-        raise UserError(f"seq2seq takes text (token ids), found inputs of {shape}")
+        raise UserError(f"seq2seq takes text (token ids), found {found(input_shape)}")
     return Seq2Seq(config, input_shape.vocabulary, outputs)

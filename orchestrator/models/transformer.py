@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from orchestrator.errors import UserError
 from orchestrator.models.attention import Attention, Past
-from orchestrator.models.checks import check_dropout
+from orchestrator.models.checks import check_dropout, found
 from orchestrator.models.diagnostics import Notes
 from orchestrator.models.positions import Added, Positions, Rotation
 from orchestrator.models.sequences import greedy
@@ -152,8 +152,7 @@ class Transformer(nn.Module):
 
 def build(config: Config, input_shape: tuple[int, ...], outputs: int) -> nn.Module:
     if not isinstance(input_shape, Tokens):
-        shape = "×".join(map(str, input_shape))
-        raise UserError(f"transformer takes text (token ids), found inputs of {shape}")
+        raise UserError(f"transformer takes text (token ids), found {found(input_shape)}")
     if config.width % config.heads or (config.positions == "rotary" and config.width // config.heads % 2):
         raise UserError(f"transformer: {config.heads} heads don't share a width of {config.width} evenly")
     return Transformer(config, input_shape.time, input_shape.vocabulary, outputs)

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from orchestrator.errors import UserError
 from orchestrator.tasks import judged
-from orchestrator.tasks.predict import evaluating
+from orchestrator.tasks.predict import evaluating, rows_at_a_time
 from orchestrator.tasks.task import Direction, Split
 
 
@@ -54,7 +54,7 @@ class Denoising:
         schedule; frechet, coverage: see `judged.py`."""
         parts = []
         with evaluating(model):
-            for inputs in torch.split(split.inputs, batch_size):
+            for inputs in torch.split(split.inputs, rows_at_a_time(split.inputs, batch_size)):
                 parts.append(errors(model, inputs, model.compared_at(len(inputs))).double())
         return {"loss": torch.cat(parts).mean().item()} | judged.measure(model, split, batch_size)
 

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from orchestrator.errors import UserError
 from orchestrator.tasks import judged
-from orchestrator.tasks.predict import evaluating
+from orchestrator.tasks.predict import evaluating, rows_at_a_time
 from orchestrator.tasks.task import Direction, Split
 
 
@@ -59,7 +59,7 @@ class Generation:
         """
         parts = []
         with evaluating(model):
-            for inputs in torch.split(split.inputs, batch_size):
+            for inputs in torch.split(split.inputs, rows_at_a_time(split.inputs, batch_size)):
                 parts.append(terms(model, inputs))
         reconstruction, kl = (torch.cat(part).double() for part in zip(*parts, strict=True))
         values = torch.stack([reconstruction.mean(), kl.mean()]).tolist()

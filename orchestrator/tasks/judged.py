@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from orchestrator.errors import UserError
-from orchestrator.tasks.predict import evaluating
+from orchestrator.tasks.predict import evaluating, rows_at_a_time
 from orchestrator.tasks.task import Direction, Split
 
 METRICS: Mapping[str, Direction] = {"frechet": "min", "coverage": "max"}
@@ -33,7 +33,8 @@ def measure(model: Any, split: Split, batch_size: int) -> dict[str, float]:
             "generated images can't be measured: the data has no judge; take it from orchestrator.data.load"
         )
     with evaluating(model):
-        sizes = [min(batch_size, GENERATED - first) for first in range(0, GENERATED, batch_size)]
+        most = rows_at_a_time(split.inputs, batch_size)
+        sizes = [min(most, GENERATED - first) for first in range(0, GENERATED, most)]
         images = torch.cat([model.generate(rows).float() for rows in sizes])
         if not images.isfinite().all():
             return dict.fromkeys(METRICS, math.nan)

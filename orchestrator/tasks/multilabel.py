@@ -61,6 +61,12 @@ class Multilabel:
         ]
         return {"loss": loss.item(), "roc_auc": sum(areas) / len(areas) if areas else math.nan}
 
+    def unmeasured(self, targets: Tensor) -> Mapping[str, str]:
+        if not targets.isfinite().any():
+            return dict.fromkeys(self.metrics, "no label is known")
+        both = ((targets > 0.5).any(0) & (targets <= 0.5).any(0)).any()
+        return {} if both else {"roc_auc": "no property has both labels"}
+
     def example(self, rows: int, input_shape: tuple[int, ...], outputs: int) -> tuple[Tensor, Tensor]:
         """Random labels, a fifth of them not known."""
         targets = torch.randint(2, (rows, outputs)).float()

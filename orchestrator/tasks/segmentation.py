@@ -71,6 +71,9 @@ class Segmentation:
         values = torch.stack([loss / split.targets.numel(), iou, dice]).tolist()
         return dict(zip(self.metrics, values, strict=True))
 
+    def unmeasured(self, targets: Tensor) -> Mapping[str, str]:
+        return {} if targets.any() else dict.fromkeys(("iou", "dice"), "no pixel is of any class but the background")
+
     def example(self, rows: int, input_shape: tuple[int, ...], outputs: int) -> tuple[Tensor, Tensor]:
         """Pixels as bright as their class's number, and some noise: something that can be learnt."""
         targets = torch.randint(outputs, (rows, *input_shape[1:]))

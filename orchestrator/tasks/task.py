@@ -33,6 +33,8 @@ class Task(Protocol):
         an adversarial task has two.
     costly, where a task has it: names of its real hyperparameters that change how much is computed; for the others
         `training.parameters.cost` counts operations once.
+    unmeasured, where a task has it: a method that says of a split's targets which metrics they can't tell, each with
+        why; by such a metric no training is judged.
     """
 
     metrics: ClassVar[Mapping[str, Direction]]

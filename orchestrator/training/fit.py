@@ -68,7 +68,9 @@ class Job:
     config: model, task and trainer hyperparameters, flat. metric: a column of the epoch row that chooses the best
     epoch, such as "validation_accuracy". patience: epochs without a better value before training ends (None: never).
     test: whether the test split is touched, once, with the best epoch's weights. micro_batches: pieces that each
-    step's batch is computed in where memory is short; the step is the same up to rounding, see `update.py`.
+    step's batch is computed in where memory is short; the step is the same up to rounding, see `update.py`. An
+    evaluation draws its noise piece by piece, so that what it measures of a diffusion, or of a vae on a GPU, changes by
+    a little more.
     start: weights of the same network, trained on another task, that take the place of random ones but for the head.
     """
 
@@ -279,6 +281,39 @@ def _check(job: Job, settings: Settings, data: Data) -> None:
     for name in ("train", "validation", "test"):
         if not len(getattr(data, name).inputs):
             raise UserError(f"the {name} split is empty")
+    _check_measurable(job, settings, data.validation)
+    _check_single_rows(job, settings, data)
+
+
+def _check_measurable(job: Job, settings: Settings, validation: Split) -> None:
+    """Refuse a metric that would be NaN whatever is learnt, which the loop takes for divergence."""
+    unmeasured = getattr(settings.task, "unmeasured", None)
+    why = unmeasured(validation.targets).get(job.metric.removeprefix("validation_")) if unmeasured else None
+    if why is not None:
+        raise UserError(
+            f"{job.metric} can't be measured: {why} in the validation split ({len(validation.inputs):,} rows); choose "
+            "another metric, or give that split more rows"
+        )
+
+
+def _check_single_rows(job: Job, settings: Settings, data: Data) -> None:
+    """Refuse steps of one row where batch normalization would find one value a channel, of which there is no variance;
+    in maps of several pixels it finds more."""
+    size, rows, card = settings.hyperparameters.batch_size, len(data.train.inputs), data.card
+    if min(batch_sizes(rows, size)) > 1:
+        return
+    with torch.device("meta"):
+        model = settings.family.build(settings.model, card.input_shape, card.outputs)
+        if not any(name.endswith("running_var") for name, _ in model.named_buffers()):
+            return
+        try:
+            for _ in settings.task.step(model, *settings.task.example(1, card.input_shape, card.outputs)):
+                pass
+        except ValueError:  # what torch's batch normalization raises
+            raise UserError(
+                f"{job.family}: batch normalization needs two rows or more a step, found batch_size {size} and "
+                f"{rows:,} training rows; raise what is 1 of them, or set batch_norm: false"
+            ) from None
 
 
 def _resume(training: _Training, path: checkpoints.Place | None) -> str | None:
@@ -368,7 +403,8 @@ def _gpus(device: torch.device) -> list[torch.device]:
 
 
 def _identity(job: Job) -> dict[str, Any]:
-    """What decides the numbers of the epochs that a checkpoint holds. Rounding, as by the pieces, does not."""
+    """What decides the numbers of the epochs that a checkpoint holds. The pieces do not, though an evaluation in pieces
+    draws other noise and so changes them by a little more than rounding."""
     identity = {one.name: getattr(job, one.name) for one in fields(job)} | {"config": dict(job.config)}
     del identity["micro_batches"], identity["start"]
     if job.start is not None:

@@ -179,6 +179,16 @@ def test_rows_with_empty_cells_can_be_dropped(own):
     assert raw.inputs["x"].tolist() == [1, 3] and raw.dropped_rows == 1
 
 
+def test_a_row_of_a_test_table_is_kept_whatever_its_cells_in_columns_that_are_not_used(own, tmp_path):
+    (tmp_path / "b.csv").write_text("label,note,x,day\na,,1,\nb,seen,,1\n,seen,3,1\nb,,4,2\n")
+    raw = read(own("a.csv", "x,day,label\n1,,a\n,2,b\n3,3,c\n", target="label", missing="drop", test_file="b.csv"))
+    assert raw.inputs["x"].tolist() == [3] and raw.test.inputs["x"].tolist() == [4] and raw.dropped_rows == 5
+    entry = {"target": "label", "missing": "drop", "drop": ["day"], "test_file": "b.csv"}
+    raw = read(own("a.csv", "x,day,label\n1,,a\n,2,b\n3,3,c\n", **entry))
+    assert raw.inputs["x"].tolist() == [1, 3] and raw.test.inputs["x"].tolist() == [1, 4]
+    assert raw.test.targets.tolist() == ["a", "b"] and raw.dropped_rows == 1 + 2
+
+
 DATES = parquet(pandas.DataFrame({"when": pandas.to_datetime(["2020-01-01"] * 2), "label": ["a", "b"]}))
 NAMES = "\n".join(f"person {n},{n % 2}" for n in range(50))
 

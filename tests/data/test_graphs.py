@@ -92,6 +92,20 @@ def test_properties_that_are_not_known_stay_so(tmp_path):
     assert len(half.train) == 18 and torch.equal(half.train.inputs, data.train.inputs[:18])
 
 
+def test_what_a_short_line_lacks_is_not_known(tmp_path):
+    pytest.importorskip("rdkit")
+    text = "smiles,a,b\n" + "".join(f"{SMILES[n % 10]},{n % 2}{'' if n % 3 else ',1'}\n" for n in range(60))
+    data = load(prepare(molecules(tmp_path, text, "multilabel", ("a", "b")), tmp_path))
+    targets = torch.cat([data.train.targets, data.validation.targets, data.test.targets])
+    assert targets[:, 0].sum() == 30 and targets[:, 1].isnan().sum() == 40 and targets[:, 1].nansum() == 20
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
+    pytest.importorskip("rdkit")
+    plain, marked = (Card.read(prepare(molecules(tmp_path, mark + csv_of(60)), tmp_path)) for mark in ("", "\ufeff"))
+    assert plain.source != marked.source and plain.fingerprint == marked.fingerprint
+
+
 @pytest.mark.parametrize(
     ("text", "task", "message"),
     [
@@ -100,6 +114,11 @@ def test_properties_that_are_not_known_stay_so(tmp_path):
         (csv_of(30, "C,\n"), "regression", "mine: target, row 31, position (0,) is nan"),
         (csv_of(30), "multilabel", "the properties of multilabel are 1, 0 or empty"),
         ("smiles,y\nnothing,1\n", "regression", "mine: the data is empty"),
+        (csv_of(30, "CCO\n"), "regression", "mine: target, row 31, position (0,) is nan"),
+        (csv_of(30, ",1\n"), "regression", "molecules.csv: row 31 has no smiles"),
+        (csv_of(30, " ,1\n"), "regression", "molecules.csv: row 31 has no smiles"),
+        ("y,smiles\n1,C\n2\n", "regression", "molecules.csv: row 2 has no smiles"),
+        (csv_of(30, "C" * 140_000 + ",1\n"), "regression", "molecules.csv: cannot be read as CSV (field larger than"),
     ],
 )
 def test_bad_molecules_are_one_line(tmp_path, text, task, message):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from orchestrator.data import CATALOG, judge
+from orchestrator.data import CATALOG, judge, judge_digest
 from orchestrator.data.judge import Judge
 from orchestrator.data.load import Data, load
 from orchestrator.data.prepare import prepare
@@ -82,6 +83,25 @@ def test_it_computes_alike_at_any_precision(images: Data) -> None:
     expected = judge_of(images)(images.test.inputs)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(judge_of(images)(images.test.inputs), expected)
+
+
+def test_its_digest_tells_two_judges_of_the_same_data_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digests, versions = [], []
+    for machine, steps in (("one", 2), ("the same", 2), ("another", 3)):
+        monkeypatch.setattr(judge, "STEPS", steps)
+        folder = prepare(CATALOG["digits_images"], tmp_path / machine)
+        digests.append(judge_digest(folder))
+        versions.append(load(folder).card.fingerprint)
+    assert digests[0] == hashlib.sha256((tmp_path / "one/prepared/digits_images/judge.npz").read_bytes()).hexdigest()
+    assert digests[0] == digests[1] != digests[2]
+    assert versions[0] == versions[1] == versions[2], "which the fingerprint of the data does not tell"
+
+
+def test_data_without_a_judge_has_no_digest_and_one_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    assert judge_digest(prepare(CATALOG["digits"], tmp_path)) is None
+    (tmp_path / "judge.npz").mkdir()
+    with pytest.raises(UserError, match=r"judge\.npz: cannot be read \(Is a directory\)"):
+        judge_digest(tmp_path)
 
 
 def test_data_without_its_judge_is_prepared_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

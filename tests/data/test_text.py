@@ -108,6 +108,24 @@ def test_the_same_texts_can_be_learnt_from_without_labels(tmp_path):
         data.learnt_by("regression")
 
 
+@pytest.mark.parametrize("reader", ["texts", "pairs", "characters"])
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path, reader):
+    said = "text,category\n" + "".join(f"{text},{label}\n" for text, label in TRAIN if "," not in text)
+    columns = {"inputs": "text", "target": ("category",)}
+    task, content, more = {
+        "texts": ("classification", said, {}),
+        "pairs": ("transduction", "text,category\n" + "".join(f"{word},{word[::-1]}\n" for word in WORDS), columns),
+        "characters": ("language_modelling", "abcdefghij" * 20, {}),
+    }[reader]
+    cards = []
+    for mark in ("", "\ufeff"):
+        files = {"a.csv": mark + content}
+        shares = {"length": 4, "validation": 0.2, "test": 0.2}
+        cards.append(Card.read(prepare(dataset(tmp_path, reader, task, files, **shares, **more), tmp_path)))
+    assert cards[0].source != cards[1].source and cards[0].fingerprint == cards[1].fingerprint
+    assert cards[0].vocabulary == cards[1].vocabulary
+
+
 def test_fractions_of_text_are_nested(tmp_path):
     folder = prepare(texts(tmp_path), tmp_path)
     whole, half = load(folder), load(folder, 0.5)

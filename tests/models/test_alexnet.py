@@ -37,20 +37,6 @@ def test_small_images_are_halved_three_times() -> None:
         assert [shape[1] for shape in shapes] == sides
 
 
-def test_response_normalization_is_torchs_with_the_papers_constants() -> None:
-    maps = 20 * torch.randn(3, 12, 5, 5)
-    # torch divides α by the number of neighbours, the paper doesn't.
-    theirs = nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2)(maps)
-    torch.testing.assert_close(alexnet.ResponseNormalization(12)(maps), theirs)
-
-
-def test_response_normalization_is_there_when_asked_for() -> None:
-    for wanted in (True, False):
-        model = alexnet.AlexNet(alexnet.Config(4, 8, 12, 12, 8, 64, response_normalization=wanted), (1, 8, 8), 10)
-        found = sum(isinstance(module, alexnet.ResponseNormalization) for module in model.modules())
-        assert found == (2 if wanted else 0)
-
-
 def test_the_groups_meet_in_conv3_only() -> None:
     model = alexnet.build(SMALL, (1, 28, 28), 10)
     met = []
@@ -76,14 +62,15 @@ def test_operations_equal_a_count_by_hand() -> None:
     first = 28 * 28 * 12 * 25
     others = [14 * 14 * 32 * 6 * 25, 7 * 7 * 48 * 32 * 9, 7 * 7 * 48 * 24 * 9, 7 * 7 * 32 * 24 * 9]
     others += [4 * 4 * 32 * 256, 256 * 256, 256 * 10]
-    without = describe("alexnet", "m", (1, 28, 28), 10)
-    assert without.flops_per_sample == 2 * (2 * first + 3 * sum(others))
-    # The sums over neighbouring maps are products with a fixed matrix: forwards, and backwards to the maps.
-    sums = 28 * 28 * 12 * 12 + 14 * 14 * 32 * 32
-    normalized = describe("alexnet", "m", (1, 28, 28), 10, config={"response_normalization": True})
-    assert normalized.flops_per_sample == without.flops_per_sample + 2 * 2 * sums
+    assert describe("alexnet", "m", (1, 28, 28), 10).flops_per_sample == 2 * (2 * first + 3 * sum(others))
 
 
 @pytest.mark.parametrize("size", alexnet.SIZES)
 def test_every_width_can_be_halved_between_the_groups(size: str) -> None:
     assert all(width % 2 == 0 for width in alexnet.SIZES[size].values())
+
+
+def test_rectified_maps_go_straight_to_the_maxima() -> None:
+    model = alexnet.AlexNet(SMALL, (1, 28, 28), 10)
+    pooled, plain = [nn.Conv2d, nn.ReLU, nn.MaxPool2d], [nn.Conv2d, nn.ReLU]
+    assert [type(module) for module in model.maps] == [*pooled, *pooled, *plain, *plain, *pooled]

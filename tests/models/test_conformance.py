@@ -17,13 +17,17 @@ from torch import Tensor, nn
 
 from orchestrator import records
 from orchestrator.errors import UserError
+from orchestrator.graphs import Graphs
 from orchestrator.models import FAMILIES
 from orchestrator.models.embeddings import embedding_parameters
 from orchestrator.space import Choice, Float, Int, Space, is_active, load
 from orchestrator.tasks import TASKS
+from orchestrator.tasks.examples import random_inputs
+from orchestrator.tokens import Tokens
 from orchestrator.training.flops import flops_per_sample
 from orchestrator.training.hyperparameters import Hyperparameters
 from orchestrator.training.parameters import Settings, count_parameters, describe, parameters, split_config
+from orchestrator.windows import Windows
 
 ROOT = Path(__file__).parents[2]
 IN_EVERY_SPACE = ("learning_rate", "batch_size", "dropout", "weight_decay", "optimizer", "schedule", "warmup_fraction")
@@ -46,6 +50,7 @@ OUTPUTS = {
     "anomaly_detection": 10,
 }
 STEPS = {"denoising": 400}
+GRAPHS = Graphs(nodes=6, codes=3, neighbours=2, vocabulary=20, mean_nodes=6, mean_links=12)
 AT_EVERY_PLACE = ("segmentation", "node_classification")  # outputs for each place of the targets, not one for the row
 TRAINING = {field.name for field in fields(Hyperparameters)}  # what no network sees
 pairs = pytest.mark.parametrize(("family", "task"), families_and_tasks())
@@ -331,6 +336,39 @@ def test_refuses_what_is_no_image_in_one_line(family: str, shape: tuple[int, ...
     with pytest.raises(UserError, match=f"{family} takes images") as error:
         settings.family.build(settings.model, shape, 10)
     assert "\n" not in str(error.value) and "×".join(map(str, shape)) in str(error.value)
+
+
+KINDS: dict[str, tuple[int, ...]] = {
+    "row": (10,),
+    "sequence": (12, 5),
+    "windows": Windows(time=12, channels=5),
+    "image": (3, 9, 12),
+    "text": Tokens(time=12, vocabulary=10),
+    "graphs": GRAPHS,
+    "one graph": GRAPHS._replace(each_node=True),
+}
+
+
+@families
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_sample_is_taken_or_refused_in_one_line(family: str, kind: str) -> None:
+    settings, shape = split_config(family, "xs", next(iter(FAMILIES[family].tasks)), {}), KINDS[kind]
+    torch.manual_seed(0)
+    try:
+        model = settings.family.build(settings.model, shape, 10)
+    except UserError as error:
+        assert str(error).startswith(family) and "\n" not in str(error)
+        assert not any(type(shape) is type(own) and len(shape) == len(own) for own in settings.family.tasks.values())
+        return
+    outputs = model(random_inputs(3, shape))
+    assert len(outputs) == 3 and outputs.isfinite().all()
+
+
+@pytest.mark.parametrize("family", ["perceptron", "mlp", "lenet", "rnn"])
+def test_what_refuses_graphs_calls_them_so(family: str) -> None:
+    settings = split_config(family, "xs", "regression", {})
+    with pytest.raises(UserError, match=f"{family} takes .*, found graphs$"):
+        settings.family.build(settings.model, GRAPHS, 1)
 
 
 def lacking(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:

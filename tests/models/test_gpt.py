@@ -17,7 +17,7 @@ from orchestrator.models.attention import Attention, Past
 from orchestrator.models.embeddings import embedding_parameters
 from orchestrator.models.positions import Rotation, sinusoids
 from orchestrator.tasks.language_modelling import LanguageModelling
-from orchestrator.tokens import Tokens
+from orchestrator.tokens import SPECIAL, Tokens
 from orchestrator.training.fit import Job, fit
 from orchestrator.training.parameters import count_parameters, describe
 
@@ -125,8 +125,16 @@ def test_sampling_draws_by_the_models_probabilities() -> None:
     torch.manual_seed(0)
     drawn = model.sample(prompt, 1, temperature=2.0)[:, -1]
     frequencies = torch.bincount(drawn, minlength=20) / len(drawn)
-    expected = (model.at_every_step(prompt[:1])[0, -1] / 2).softmax(0)
-    assert (frequencies - expected).abs().max() < 0.015
+    logits = model.at_every_step(prompt[:1])[0, -1] / 2
+    logits[: len(SPECIAL)] = -torch.inf
+    assert (frequencies - logits.softmax(0)).abs().max() < 0.015
+
+
+def test_what_no_text_holds_is_not_written() -> None:
+    model = build(time=30)
+    assert model.at_every_step(text(5, 29)).softmax(2)[..., : len(SPECIAL)].mean() > 0.01, "it would be"
+    written = model.sample(text(5, 4), 26, generator=torch.Generator().manual_seed(0))[:, 4:]
+    assert written.min() >= len(SPECIAL)
 
 
 def test_a_text_beyond_the_last_position_is_refused() -> None:

@@ -57,8 +57,10 @@ def test_a_property_that_all_or_none_have_is_left_out() -> None:
     known = data.targets.isfinite()
     areas = [roc_auc_score(data.targets[known[:, i], i], data.inputs[known[:, i], i]) for i in (0, 2)]
     assert Multilabel().evaluate(Echo(), data, 10)["roc_auc"] == pytest.approx(sum(areas) / 2)
+    assert Multilabel().unmeasured(data.targets) == {}
     nothing = Rows(data.inputs[:, 1:2], data.targets[:, 1:2])
     assert math.isnan(Multilabel().evaluate(Echo(), nothing, 10)["roc_auc"])
+    assert list(Multilabel().unmeasured(nothing.targets)) == ["roc_auc"]
 
 
 def test_what_is_not_known_moves_nothing() -> None:

@@ -44,6 +44,17 @@ def test_an_output_that_does_not_vary_has_no_part_in_r2() -> None:
     assert Regression().evaluate(Echo(), data, 64)["r2"] == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("rows", [1, 50])
+def test_where_no_output_varies_r2_is_said_to_be_unmeasured(rows: int) -> None:
+    data = split(3)
+    assert Regression().unmeasured(data.targets) == {}
+    data.targets[:, 1:] = 2.0
+    assert Regression().unmeasured(data.targets) == {}
+    constant = Split(data.inputs[:rows], data.targets[:1].expand(rows, -1))
+    assert math.isnan(Regression().evaluate(Echo(), constant, 64)["r2"])
+    assert list(Regression().unmeasured(constant.targets)) == ["r2"]
+
+
 def test_losses_are_those_of_their_definitions() -> None:
     data, error = split(), split().inputs - split().targets
     delta = 0.7

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from examples import example
 from torch import Tensor, nn
 
 from orchestrator import space
 from orchestrator.data.load import Data, Split
-from orchestrator.models import FAMILIES, Family, mlp
+from orchestrator.models import FAMILIES, Family, gan, mlp
 from orchestrator.training import divergence, update
 from orchestrator.training.divergence import (
     EXPLOSION_STEPS,
@@ -57,6 +58,20 @@ def test_a_validation_loss_that_is_not_finite_is_a_divergence_too(few_digits: Da
     data = Data(few_digits.card, few_digits.train, bad, few_digits.test)
     with pytest.raises(Diverged, match="validation nan loss at epoch 1, step 4"):
         next(fit(Job("mlp", "s", {}, seed=0, max_epochs=2, metric="validation_accuracy", direction="max"), data))
+
+
+def test_generated_images_that_are_not_finite_are_a_divergence_whatever_the_losses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sound = gan.GAN.generate
+
+    def generate(model: gan.GAN, rows: int) -> Tensor:
+        return sound(model, rows) * (1 if model.training else math.nan)
+
+    monkeypatch.setattr(gan.GAN, "generate", generate)
+    job = Job("gan", "xs", {}, 0, 1, metric="validation_frechet")
+    with pytest.raises(Diverged, match="validation nan loss at epoch 1, step 1; the last finite loss was"):
+        next(fit(job, example("gan", "adversarial_generation")))
 
 
 def test_it_crosses_processes_whole() -> None:

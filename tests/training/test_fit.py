@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from examples import example, if_installed
 
 from orchestrator.data.load import Data, Split
 from orchestrator.errors import UserError
@@ -255,6 +257,29 @@ def test_a_single_row_more_than_the_batches_hold_does_not_break_normalization(fe
     assert rows[-1]["samples"] == 4 * 65
 
 
+ONE_ROW = "batch normalization needs two rows or more a step, found batch_size {} and {} training rows"
+
+
+@pytest.mark.parametrize(("batch_size", "rows"), [(1, 200), (64, 1)])
+def test_one_row_a_step_is_refused_where_it_would_be_normalized(batch_size: int, rows: int, few_digits: Data) -> None:
+    few = replace(few_digits, train=Split(few_digits.train.inputs[:rows], few_digits.train.targets[:rows]))
+    config = {"batch_size": batch_size}
+    with pytest.raises(UserError, match=f"mlp: {ONE_ROW.format(batch_size, rows)}") as error:
+        next(fit(job(config=config | {"batch_norm": True}), few))
+    assert "\n" not in str(error.value)
+    assert next(fit(job(config=config), few))["samples"] == rows
+    assert next(fit(job("resnet", size="xs", config=config), few))["samples"] == rows, "of a map there are many values"
+
+
+def test_one_image_a_step_is_refused_only_where_its_maps_become_one_pixel() -> None:
+    config = {"batch_norm": True, "batch_size": 1}
+    data, task = example("unet", "segmentation", rows=3), TASKS["segmentation"]()
+    assert next(fit(job("unet", size="xs", config=config), data))["samples"] == 3
+    small = Split(*task.example(3, (1, 8, 8), data.card.outputs))
+    with pytest.raises(UserError, match=f"unet: {ONE_ROW.format(1, 3)}"):
+        next(fit(job("unet", size="xs", config=config), Data(replace(data.card, input_shape=(1, 8, 8)), *[small] * 3)))
+
+
 def test_stopping_to_ask_ends_it_without_a_trace(few_digits: Data, tmp_path: Path) -> None:
     epochs = fit(job(), few_digits, "cpu", tmp_path / "a.pt")
     next(epochs)
@@ -284,3 +309,44 @@ def test_an_empty_split_is_named(few_digits: Data) -> None:
     for name in ("train", "validation", "test"):
         with pytest.raises(UserError, match=f"the {name} split is empty"):
             next(fit(job(), replace(few_digits, **{name: empty})))  # type: ignore[arg-type]
+
+
+UNMEASURED = [
+    ("mlp", "regression", 1.5, ["r2"], "no target varies"),
+    ("vae", "anomaly_detection", 0, ["roc_auc", "average_precision"], "no row is an anomaly"),
+    ("vae", "anomaly_detection", 1, ["loss", "roc_auc"], "no row is normal"),
+    ("unet", "segmentation", 0, ["iou", "dice"], "no pixel is of any class but the background"),
+    ("gnn", "multilabel", 1.0, ["roc_auc"], "no property has both labels"),
+    ("gnn", "multilabel", math.nan, ["loss", "roc_auc"], "no label is known"),
+]
+
+
+@pytest.mark.parametrize(
+    ("family", "task", "everywhere", "metrics", "why"), [if_installed(*case) for case in UNMEASURED]
+)
+def test_a_metric_that_the_validation_split_cannot_tell_is_no_divergence(
+    family: str, task: str, everywhere: float, metrics: list[str], why: str
+) -> None:
+    data = example(family, task)
+    if task == "anomaly_detection":  # as prepared: those of validation and test are of both kinds
+        data.validation.targets[::4] = 1
+    for metric in metrics:
+        judged = job(family, config={}, metric=f"validation_{metric}", direction=TASKS[task].metrics[metric])
+        assert math.isfinite(next(fit(judged, data))[f"validation_{metric}"]), "the split as it was can tell"
+    data.validation.targets.fill_(everywhere)
+    for metric in metrics:
+        judged = job(family, config={}, metric=f"validation_{metric}", direction=TASKS[task].metrics[metric])
+        message = (
+            f"validation_{metric} can't be measured: {why} in the validation split (24 rows); choose another metric"
+        )
+        with pytest.raises(UserError, match=re.escape(message)) as error:
+            next(fit(judged, data))
+        assert "\n" not in str(error.value)
+
+
+def test_without_a_variance_the_error_itself_is_still_judged_by(diabetes: Data) -> None:
+    one = replace(diabetes, validation=Split(diabetes.validation.inputs[:1], diabetes.validation.targets[:1]))
+    rows, outcome = run(fit(job(max_epochs=2), one))
+    assert math.isfinite(outcome.best_value) and math.isnan(rows[-1]["validation_r2"])
+    with pytest.raises(UserError, match=r"no target varies in the validation split \(1 rows\)"):
+        next(fit(job(metric="validation_r2", direction="max"), one))
