@@ -189,7 +189,7 @@ class Simulation:
         done = len(told.reports)
         self.work += epochs - done
         rows = [
-            {"epoch": epoch, METRIC: float(value + noise[epoch - 1])}
+            {"epoch": epoch, METRIC: float(value + noise[epoch - 1]), "flops": epoch, "seconds": 0.0}
             for epoch, value in enumerate(values, start=done + 1)
             if epoch < self._diverges_at(trial)
         ]

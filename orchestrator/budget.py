@@ -46,13 +46,29 @@ def spent_by_status(history: History) -> dict[str, dict[str, float]]:
 
 
 def exceeded(
-    limits: Mapping[str, float], history: History, now: float, trials: int, epochs: Mapping[str, float]
+    limits: Mapping[str, float],
+    history: History,
+    now: float,
+    trials: int,
+    epochs: Mapping[str, float],
+    longest: Mapping[str, float],
 ) -> str | None:
-    """The first limit that what was spent, and as many `trials` and `epochs` (by cell) to come, would pass; or None."""
-    flops = sum(_epoch_flops(history, cell) * count for cell, count in epochs.items())
-    worker_hours = sum(_epoch_seconds(history, cell) * count for cell, count in epochs.items()) / 3600
+    """The first limit that what was spent, and as many `trials` and `epochs` (by cell) to come, would pass; or None.
+
+    longest: of these, those of a cell that no number of workers can share: of one trial, then of one finalist. Whatever
+    the workers take up first, they need no more than an even share of all the rest, and that (Graham 1969, "Bounds on
+    Multiprocessing Timing Anomalies").
+    """
+    seconds = {cell: _epoch_seconds(history, cell) for cell in epochs}
+    worker_hours = sum(seconds[cell] * count for cell, count in epochs.items()) / 3600
+    alone = max((seconds[cell] * count for cell, count in longest.items()), default=0.0) / 3600
     workers = int(history.sessions[-1].get("workers", 1)) if history.sessions else 1
-    to_come = {"trials": trials, "hours": worker_hours / workers, "worker_hours": worker_hours, "flops": flops}
+    to_come = {
+        "trials": trials,
+        "hours": (worker_hours - alone) / workers + alone,
+        "worker_hours": worker_hours,
+        "flops": sum(_epoch_flops(history, cell) * count for cell, count in epochs.items()),
+    }
     so_far = spent(history, now)
     return next((name for name, limit in limits.items() if so_far[name] + to_come[name] > limit), None)
 

@@ -7,10 +7,11 @@ built again from the journal.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from orchestrator import budget, records, transfer
@@ -25,36 +26,44 @@ from orchestrator.spec import Sweep
 
 # A trial under which this many workers died, without one new epoch between them, takes no more of them.
 MAX_LOSSES = 5
-# As many trials of a family that fail one after the other at the same place in the code end the sweep.
+# As many trials that fail one after the other in the same way end the sweep: those of a family at one place in the
+# code, or of all families those whose workers die.
 SAME_ERRORS = 3
+_FRAME = re.compile(r'^  File ".+", line \d+, in .+$', re.MULTILINE)
 
 _Written = tuple[str, str, str | None, dict[str, Any]]
 
 
-class Engine:
-    """Asks, records, decides. `history` is what the journal held when this process began.
+@dataclass
+class _Streak:
+    """Trials that failed one after the other at one place; `epochs`: the fewest that one of them had by then."""
 
-    fault: the traceback for which the sweep ends, once one and the same error has ended several trials.
-    """
+    place: str
+    count: int
+    epochs: int
+    reason: str
+
+
+class Engine:
+    """Asks, records, decides. `history` is what the journal held when this process began."""
 
     def __init__(
         self, spec: Sweep, cells: Sequence[Cell], spaces: Mapping[str, Space], writer: Writer, history: History
     ) -> None:
         self.spec, self.history = spec, history
         self.cells = {cell.id: cell for cell in cells}
-        self.fault: str | None = None
         self._writer, self._limits, self._spaces = writer, spec.budget.limits(), spaces
-        early = spec.early_stopping
-        self._rule = stopping.make(early.name, early.min_epochs, early.reduction_factor)
+        self._rules = {cell.id: stopping.make(**spec.stopping_of(cell, cells).model_dump()) for cell in cells}
         self._cells = {
-            cell.id: CellSearch(cell, self._study(cell, spaces[cell.family]), self._rule, history.direction)
+            cell.id: CellSearch(cell, self._study(cell, spaces[cell.family]), self._rules[cell.id], history.direction)
             for cell in cells
         }
         self._trials = {cell.id: spec.trials_of(cell, cells) for cell in cells}
         self._waiting: deque[str] = deque()
         self._open: set[str] = set()
-        # Of each family, the place of the last error and how often it came in a row.
-        self._errors: dict[str, tuple[str, int]] = {}
+        # By family; that of workers which die, whatever the family, under `LOST_WORKER`.
+        self._failures: dict[str, _Streak] = {}
+        self._fault: str | None = None
         self._replay()
 
     # ---- what a runner calls -------------------------------------------------------------------------------
@@ -80,8 +89,23 @@ class Engine:
         return chosen
 
     @property
+    def fault(self) -> str | None:
+        """Why the sweep has to stop, if so: what is said of the last of several trials that failed in the same way.
+
+        Those that failed before, and run again, stop it only if nothing else is left: a few configurations that cannot
+        work must not stand in the way of all others, and a bug must not let the sweep call itself finished.
+        """
+        if self._fault is None and self._is_over:
+            return next((one.reason for one in self._failures.values() if one.count >= SAME_ERRORS), None)
+        return self._fault
+
+    @property
     def finished(self) -> bool:
         """Whether there is nothing to run and nothing to wait for."""
+        return not self._open and (self.fault is not None or self._is_over)
+
+    @property
+    def _is_over(self) -> bool:
         return not self._open and not self._waiting and all(map(self._is_done, self._cells.values()))
 
     def started(self, trial: str, worker: str) -> None:
@@ -111,8 +135,11 @@ class Engine:
                 events.append(self._ending(told, records.PRUNED))
             search.note(told, epoch, value)
         self._write_all(events)
+        if fresh:
+            self._failures.pop(records.LOST_WORKER, None)
         if decision.get("pause"):
             search.paused[trial] = told
+            self._note_success(told)
         elif decision.get("stop"):
             self._note_end(told)
         else:
@@ -146,7 +173,6 @@ class Engine:
         about = {"cause": cause, "last_finite": last_finite} if cause else {}
         self._write_all([self._ending(told, status, reason=reason, test=dict(test or {}), **about)])
         self._note_end(told)
-        self._note_error(told)
 
     def lost(self, trial: str, reason: str, by_node: bool = False) -> None:
         """A worker died under a trial: it runs again from its last checkpoint, unless it keeps killing workers.
@@ -177,7 +203,7 @@ class Engine:
         told, rungs = self.history.trials[trial], self.rungs_ahead(trial)
         return {
             "rungs": rungs,
-            "checkpoint_epochs": rungs if self._rule.pauses else [],
+            "checkpoint_epochs": rungs if self._rules[told.trial.cell].pauses else [],
             "micro_batches": told.micro_batches,
             "max_epochs": told.max_epochs,
         }
@@ -269,17 +295,20 @@ class Engine:
             return True
         if self.history.exhausted:
             return False
+        longest = dict(epochs)
         for name in [*self._open, *self._waiting]:
             told = self.history.trials[name]
-            epochs[told.trial.cell] = epochs.get(told.trial.cell, 0) + told.max_epochs - len(told.reports)
+            cell, left = told.trial.cell, told.max_epochs - len(told.reports)
+            epochs[cell], longest[cell] = epochs.get(cell, 0) + left, max(longest.get(cell, 0), left)
         for search in self._cells.values():
-            finals = self.spec.finalists_of(search.cell)
+            finals, cell = self.spec.finalists_of(search.cell), search.cell.id
             if self._searched(search):
                 best = search.best()
                 finals = max(finals - self._finals(search, best), 0) if best else 0
-            epochs[search.cell.id] = epochs.get(search.cell.id, 0) + finals * self.spec.max_epochs
+            epochs[cell] = epochs.get(cell, 0) + finals * self.spec.max_epochs
+            longest[cell] = longest.get(cell, 0) + min(finals, 1) * self.spec.max_epochs
             trials += finals
-        limit = budget.exceeded(self._limits, self.history, time.time(), trials, epochs)
+        limit = budget.exceeded(self._limits, self.history, time.time(), trials, epochs, longest)
         if limit and not self._open and not self._waiting:
             # Before that, one that runs may yet cost less than was set aside for it.
             about = {"limit": limit, "spent": budget.spent(self.history, time.time())}
@@ -294,25 +323,43 @@ class Engine:
         return f"ended/{told.trial.id}{again}", "ended", told.trial.id, {"status": status, **content}
 
     def _note_end(self, told: TrialHistory) -> None:
+        self._tell(told)
+        if told.cause == records.LOST_WORKER:
+            self._note_failure(told, records.LOST_WORKER, "", f"workers die, whatever they take up: {told.reason}")
+            return
+        self._failures.pop(records.LOST_WORKER, None)
+        if told.cause == records.ERROR:
+            # Not the message, which may name the trial's own numbers; without a traceback there is nothing else.
+            place = "\n".join(_FRAME.findall(told.reason)) or told.reason
+            self._note_failure(told, self.cells[told.trial.cell].family, place, told.reason.strip())
+        else:
+            self._note_success(told)
+
+    def _note_success(self, told: TrialHistory) -> None:
+        """A trial let go of its worker without an error: bad luck, then, and no bug, which would have ended it as well.
+
+        One that early stopping took away before it came to where the others failed says nothing of that.
+        """
+        family = self.cells[told.trial.cell].family
+        streak = self._failures.get(family)
+        taken_away = told.status == records.PRUNED or told.status not in records.ENDED
+        if streak and not (taken_away and len(told.reports) <= streak.epochs):
+            del self._failures[family]
+
+    def _note_failure(self, told: TrialHistory, whose: str, place: str, reason: str) -> None:
+        streak, before = _Streak(place, 1, len(told.reports), reason), self._failures.get(whose)
+        if before and before.place == place:
+            streak.count, streak.epochs = before.count + 1, min(streak.epochs, before.epochs)
+        self._failures[whose] = streak
+        if streak.count >= SAME_ERRORS and not told.second_chances:
+            self._fault = self._fault or reason
+
+    def _tell(self, told: TrialHistory) -> None:
         if told.trial.kind == records.FINAL:
             return
         search = self._cells[told.trial.cell]
         search.ended += 1
         search.study.tell(told.trial.number, told.status, told.value)
-
-    def _note_error(self, told: TrialHistory) -> None:
-        """A bug, unlike bad luck, ends one trial after the other at the same place."""
-        family = self.cells[told.trial.cell].family
-        if told.cause != records.ERROR:
-            self._errors.pop(family, None)
-            return
-        traceback, _, message = told.reason.strip().rpartition("\n")
-        place = traceback or message  # the last line of a traceback may name the trial's own numbers
-        known, count = self._errors.get(family, (place, 0))
-        count = count + 1 if known == place else 1
-        self._errors[family] = place, count
-        if count >= SAME_ERRORS:
-            self.fault = told.reason.strip()
 
     # ---- a start after a kill ---------------------------------------------------------------------------------
 
@@ -322,7 +369,7 @@ class Engine:
 
     def _replay(self) -> None:
         """Studies and rungs as they were: the trials in the order in which they were asked."""
-        self._retry_errors()
+        self._retry_failures()
         for told in self.history.trials.values():
             self._adopt(told)
             search = self._cells[told.trial.cell]
@@ -333,21 +380,23 @@ class Engine:
                         value = best_so_far(told.reports, rung, self.history.metric, self.history.direction)
                         search.note(told, rung, value)
             if told.status in records.ENDED:
-                self._note_end(told)
+                self._tell(told)
             elif told.paused_at is not None:
                 search.paused[told.trial.id] = told
             else:
                 self._waiting.append(told.trial.id)
 
-    def _retry_errors(self) -> None:
-        """After a stop for a bug: what failed by an error runs again, with the code as it is now.
+    def _retry_failures(self) -> None:
+        """After a stop for a bug: what failed by an error, or lost all its workers, runs again, as things are now.
 
-        Epochs that were reported before the error stay as they were. Sessions that were killed since left no state.
+        Epochs that were reported before the error stay as they were. Sessions that were interrupted since, or killed,
+        decide nothing.
         """
-        states = [session["state"] for session in self.history.sessions[:-1] if "state" in session]
-        if not states or states[-1] != records.STOPPED:
+        states = [session.get("state", records.INTERRUPTED) for session in self.history.sessions[:-1]]
+        if [state for state in states if state != records.INTERRUPTED][-1:] != [records.STOPPED]:
             return
-        broken = [told for told in self.history.trials.values() if told.cause == records.ERROR]
+        causes = (records.ERROR, records.LOST_WORKER)
+        broken = [told for told in self.history.trials.values() if told.cause in causes]
         self._write_all(
             [
                 (f"retried/{told.trial.id}/{told.retries + 1}", "retried", told.trial.id, {"cause": told.cause})

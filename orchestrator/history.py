@@ -36,10 +36,12 @@ class TrialHistory:
     best_epoch: int | None = None
     value: float | None = None
     test: dict[str, float] = field(default_factory=dict)
-    # Workers that died under it: all of them, and since its last new epoch.
+    # Workers that died under it: all of them, and since its last new epoch or retry.
     losses: int = 0
     losses_in_a_row: int = 0
+    # How often it ran again after it had failed; of these, after the sweep had stopped for a bug.
     retries: int = 0
+    second_chances: int = 0
     micro_batches: int = 1
     # For how long workers were busy with it, repeated work included; `busy_since`: the present one.
     worker_seconds: float = 0.0
@@ -156,6 +158,8 @@ class History:
             self._put_back(trial, time)
         elif kind == "retried":
             trial.retries += 1
+            trial.second_chances += content.get("cause") != records.OUT_OF_MEMORY
+            trial.losses_in_a_row = 0
             trial.micro_batches = content.get("micro_batches", trial.micro_batches)
             trial.ended, trial.reason, trial.cause = None, "", ""
             self._put_back(trial, time)

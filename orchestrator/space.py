@@ -63,13 +63,17 @@ class Space:
     parameters: Mapping[str, Parameter]
 
     def given(self, **facts: str) -> Space:
-        """The space with conditions on `facts` (such as task="regression") decided once and for all."""
+        """The space with conditions on `facts` (such as task="regression") decided once and for all.
+
+        What depends on a parameter that is then gone can never be drawn, and is gone as well.
+        """
         kept: dict[str, Parameter] = {}
         for name, parameter in self.parameters.items():
             decided = [(key, values) for key, values in parameter.when if key in facts]
             if all(facts[key] in values for key, values in decided):
                 open_conditions = tuple(pair for pair in parameter.when if pair not in decided)
-                kept[name] = replace(parameter, when=open_conditions)
+                if all(key in kept for key, _ in open_conditions):
+                    kept[name] = replace(parameter, when=open_conditions)
         return Space(self.family, kept)
 
     @classmethod

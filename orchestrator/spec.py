@@ -158,8 +158,9 @@ class Sweep(Strict):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _as_many_as_the_budget_pays(cls, content: Any) -> Any:
-        if isinstance(content, dict) and content.get("budget") and "trials" not in content:
-            return {**content, "trials": NO_LIMIT}
+        budget = content.get("budget") if isinstance(content, dict) else None
+        if isinstance(budget, dict) and any(limit is not None for limit in budget.values()):
+            return {"trials": NO_LIMIT, **content}
         return content
 
     @pydantic.field_validator("transfer")
@@ -201,6 +202,12 @@ class Sweep(Strict):
             return self.trials
         return self.transfer_trials
 
+    def stopping_of(self, cell: Cell, cells: Iterable[Cell]) -> EarlyStopping:
+        """What stops trials of a cell: nothing, where fewer are searched than the rule lets one through of. Of two that
+        smaller cells led to, the first epoch would else decide."""
+        few = self.trials_of(cell, cells) < self.early_stopping.reduction_factor
+        return EarlyStopping(name="none") if few else self.early_stopping
+
     def finalists_of(self, cell: Cell) -> int:
         """How many finalists a cell gets."""
         return self.finalists if self.finalists_on is None or cell.data_fraction in self.finalists_on else 0
@@ -234,6 +241,8 @@ def load(path: Path, overrides: tuple[str, ...] = (), only: Sequence[str] = ()) 
     for name, part in named.items():
         if "name" in part.content:
             raise UserError(f"{part.where('name')}: {name!r} is this sweep's name; leave out the key 'name'")
+    if any(override.partition("=")[0] == "name" for override in overrides):
+        raise UserError(f"--set name: {path} has {len(named)} sweeps, and each its own name; choose some with --only")
     found = [_read(replace(part, content={"name": name, **part.content}), overrides) for name, part in named.items()]
     return _wanted(found, only)
 

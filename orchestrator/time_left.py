@@ -15,7 +15,8 @@ def seconds_left(history: History) -> float | None:
 
     A trial to come is taken to have as many epochs as those of its cell that have ended, or where none has, as the
     stopping rule lets through; under a rule that pauses, where bad trials end last, always the latter, and what is
-    paused is taken to be over. A finalist has all epochs, each as long as those of the cell's best trial.
+    paused is taken to be over. A finalist has all epochs, each as long as those of the cell's best trial. Workers share
+    the work, but for what must follow one another: a cell's longest trial, then a finalist.
     """
     if not history.spent.seconds:
         return None
@@ -23,9 +24,9 @@ def seconds_left(history: History) -> float | None:
     trials: dict[tuple[str, str], list[TrialHistory]] = defaultdict(list)
     for told in history.trials.values():
         trials[told.trial.cell, told.trial.kind].append(told)
-    rule = stopping.make(**sweep.early_stopping.model_dump())
-    total = 0.0
+    total = alone = 0.0
     for cell in cells:
+        rule = stopping.make(**sweep.stopping_of(cell, cells).model_dump())
         searched = trials[cell.id, records.SEARCH]
         best = best_of_search(searched, history.direction)
         finals = [one for one in trials[cell.id, records.FINAL] if not is_former(one, best, sweep.max_epochs)]
@@ -33,17 +34,20 @@ def seconds_left(history: History) -> float | None:
         expected = stopping.expected_epochs(rule, sweep.max_epochs)
         epochs = sum(ended) / len(ended) if ended and not rule.pauses else expected
         an_epoch = _epoch_seconds(history, cell.id)
-        total += an_epoch * _epochs_left(searched, sweep.trials_of(cell, cells), epochs)
+        of_search, longest = _epochs_left(searched, sweep.trials_of(cell, cells), epochs)
         of_best = sum(row["seconds"] for row in best.reports) / len(best.reports) if best else an_epoch
-        total += of_best * _epochs_left(finals, sweep.finalists_of(cell), sweep.max_epochs)
+        of_finals, longest_final = _epochs_left(finals, sweep.finalists_of(cell), sweep.max_epochs)
+        total += an_epoch * of_search + of_best * of_finals
+        alone = max(alone, an_epoch * longest + of_best * longest_final)
     workers = history.sessions[-1].get("workers", 1) if history.sessions else 1
-    return budget.beside(history) * total / int(workers)
+    return budget.beside(history) * max(total / int(workers), alone)
 
 
-def _epochs_left(trials: list[TrialHistory], planned: int, epochs: float) -> float:
+def _epochs_left(trials: list[TrialHistory], planned: int, epochs: float) -> tuple[float, float]:
+    """Of all trials, those to come included, and the most of one of them."""
     going_on = [told for told in trials if told.status not in records.ENDED and told.paused_at is None]
-    under_way = sum(max(epochs - len(told.reports), 0) for told in going_on)
-    return max(planned - len(trials), 0) * epochs + under_way
+    left, to_come = [max(epochs - len(told.reports), 0) for told in going_on], max(planned - len(trials), 0)
+    return to_come * epochs + sum(left), max([*left, epochs if to_come else 0])
 
 
 def _epoch_seconds(history: History, cell_id: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,58 @@ def test_hours_end_the_search_by_the_clock(tmp_path: Path, monkeypatch: pytest.M
     assert sum(count for (_, kind), count in kinds(past).items() if kind == "final") == 4
 
 
+@pytest.mark.parametrize("workers", [3, 8])
+def test_hours_hold_where_there_are_more_workers_than_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """The finalists of a cell run side by side, after its last trial: eight workers make them no shorter than three."""
+    now, working, asked = [1000.0], [], 0
+    monkeypatch.setattr(journal.time, "time", lambda: now[0])
+    writer = opened(tmp_path)
+    sweep = Sweep.model_validate(limited(hours=0.5).model_dump() | {"early_stopping": {"name": "none"}})
+    engine = begin(writer, tmp_path, sweep)
+    engine.history.sessions[-1]["workers"] = workers
+    while not engine.finished:
+        while len(working) < workers and (trial := engine.next()):
+            engine.started(trial.id, "w")
+            asked += 1
+            heapq.heappush(working, (now[0] + 36, asked, trial, 1))
+        if working:
+            now[0], place, trial, epoch = heapq.heappop(working)
+            engine.report(trial.id, [{**row(trial, 1), "epoch": epoch, "seconds": 36.0}])
+            if epoch < 8:
+                heapq.heappush(working, (now[0] + 36, place, trial, epoch + 1))
+            else:
+                engine.end(trial.id, records.COMPLETE)
+    writer.close()
+    past = engine.history
+    assert past.exhausted and sum(one.trial.kind == "final" for one in past.trials.values()) == 4
+    assert 0.3 < past.spent.hours(past.last_event) <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize(("ahead", "epochs"), [(8, 8 + 8), (1, 5 + 8)])
+def test_what_no_worker_can_share_is_the_longest_trial_and_then_a_finalist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: int, epochs: int
+) -> None:
+    """Of 36 s an epoch, on more workers than there will ever be work: a new trial, or the one that runs."""
+    now = [1000.0]
+    monkeypatch.setattr(journal.time, "time", lambda: now[0])
+    writer = opened(tmp_path)
+    engine = begin(writer, tmp_path, limited(hours=0.5))
+    engine.history.sessions[-1]["workers"] = 10**9
+    for done in (8, 8, 3):  # the last one has 5 before it
+        trial = engine.next()
+        assert trial
+        engine.report(trial.id, [{**row(trial, 1), "epoch": epoch, "seconds": 36.0} for epoch in range(1, done + 1)])
+        if done == 8:
+            engine.end(trial.id, records.COMPLETE)
+    now[0] += 1800 - 36 * epochs - 1
+    assert engine._affords(0, {trial.cell: ahead})
+    now[0] += 2
+    assert not engine._affords(0, {trial.cell: ahead})
+    writer.close()
+
+
 def test_an_exhausted_budget_stays_so_after_a_kill(tmp_path: Path) -> None:
     finished_run(tmp_path, limited(trials=12))
     writer = opened(tmp_path)
@@ -123,8 +176,9 @@ def test_a_cell_without_epochs_is_tried_before_its_time_is_judged() -> None:
     measured, other = (budget._epoch_seconds(past, cell.id) for cell in CELLS)
     assert (measured, other) == (pytest.approx(2.0), 0.0)
     ahead = {CELLS[1].id: 8.0}
-    assert budget.exceeded({"worker_hours": 0.01}, past, 7.0, 1, ahead) is None
-    assert budget.exceeded({"worker_hours": 2 / 3600}, past, 7.0, 1, {CELLS[0].id: 8.0}) == "worker_hours"
+    assert budget.exceeded({"worker_hours": 0.01}, past, 7.0, 1, ahead, ahead) is None
+    ahead = {CELLS[0].id: 8.0}
+    assert budget.exceeded({"worker_hours": 2 / 3600}, past, 7.0, 1, ahead, ahead) == "worker_hours"
 
 
 def test_trials_that_end_within_their_first_epoch_cost_it(tmp_path: Path) -> None:

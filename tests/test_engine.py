@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from orchestrator import engine as engines
 from orchestrator import history, journal, records
 from orchestrator.engine import Engine
 from orchestrator.journal import Writer
+from orchestrator.spec import Sweep
 
 SWEEPS: dict[str, tuple[dict[str, Any], str]] = {
     "tpe-halving": ({}, "min"),
@@ -257,7 +258,8 @@ def test_a_paused_trial_frees_its_worker_and_is_taken_up_once_it_is_among_the_be
 
 
 def test_of_few_paused_trials_one_still_runs_to_its_end(tmp_path: Path) -> None:
-    few = spec(trials=2, early_stopping={**PROMOTION, "reduction_factor": 4.0}, max_epochs=6, seed=3)
+    """Four come to the first rung, one to the second: a quarter of one is none."""
+    few = spec(trials=4, early_stopping={**PROMOTION, "reduction_factor": 4.0}, max_epochs=6, seed=3)
     told = history.of(finished_run(tmp_path, few))
     for cell in CELLS:
         mine = [one for one in told.trials.values() if one.trial.cell == cell.id and one.trial.kind == "search"]
@@ -302,19 +304,38 @@ def test_a_diverged_trial_is_never_retried_and_keeps_its_class_and_last_finite_v
     assert following and following != trial
 
 
-def failing(engine: Engine, place: str) -> records.Trial:
+def traceback(line: int, message: str) -> str:
+    return (
+        f'Traceback (most recent call last):\n  File "fit.py", line {line}, in fit\n    batch = rows[name]\n{message}'
+    )
+
+
+def fail(engine: Engine, trial: records.Trial, line: int = 3) -> None:
+    reason = traceback(line, f"KeyError: {trial.id}")
+    engine.end(trial.id, records.FAILED, reason, cause=records.ERROR)
+
+
+def failing(engine: Engine, line: int = 3) -> records.Trial:
     trial = engine.next()
     assert trial
-    engine.end(trial.id, records.FAILED, f"{place}\nKeyError: {trial.id}", cause=records.ERROR)
+    fail(engine, trial, line)
+    return trial
+
+
+def let_go(engine: Engine) -> records.Trial:
+    """A trial worse than all before it, which early stopping takes away at the first rung: it pauses, or is pruned."""
+    trial = engine.next()
+    assert trial
+    assert engine.report(trial.id, [{**row(trial, 1), "validation_loss": 1e3 + trial.number}])
     return trial
 
 
 def test_a_bug_ends_the_sweep_after_a_few_trials_and_they_run_again_once_it_is_mended(
     engine: Engine, writer: Writer, tmp_path: Path
 ) -> None:
-    failed = [failing(engine, "line 3") for _ in range(engines.SAME_ERRORS)]
-    assert engine.fault == f"line 3\nKeyError: {failed[-1].id}"
-    assert engine.next() is None and not engine.finished
+    failed = [failing(engine) for _ in range(engines.SAME_ERRORS)]
+    assert engine.fault == traceback(3, f"KeyError: {failed[-1].id}")
+    assert engine.next() is None and engine.finished, "nothing is left to wait for"
     writer.append(("closed/1", "closed", None, {"state": records.STOPPED}))
     begin(writer, tmp_path / "run", spec())  # killed as soon as it had begun
     again = begin(writer, tmp_path / "run", spec())
@@ -324,16 +345,160 @@ def test_a_bug_ends_the_sweep_after_a_few_trials_and_they_run_again_once_it_is_m
     assert {history.of(tmp_path / "run").trials[one.id].status for one in failed} == {records.COMPLETE}
 
 
+def test_trials_that_run_are_waited_for_after_a_bug_was_found(engine: Engine) -> None:
+    other = engine.next()
+    assert other
+    for _ in range(engines.SAME_ERRORS):
+        failing(engine)
+    assert engine.fault and engine.next() is None and not engine.finished
+    engine.end(other.id, records.COMPLETE)
+    assert engine.fault and engine.finished
+
+
 def test_errors_at_different_places_or_with_successes_between_do_not_end_the_sweep(engine: Engine) -> None:
     for number in range(engines.SAME_ERRORS):
-        failing(engine, f"line {number}")
+        failing(engine, number)
     for _ in range(engines.SAME_ERRORS - 1):
-        failing(engine, "line 9")
+        failing(engine, 9)
     trial = engine.next()
     assert trial
     engine.end(trial.id, records.COMPLETE)
-    failing(engine, "line 9")
+    failing(engine, 9)
     assert engine.fault is None
+
+
+@pytest.mark.parametrize("rule", ["halving", "promotion"])
+def test_a_trial_that_early_stopping_takes_away_breaks_the_row_of_errors(tmp_path: Path, rule: str) -> None:
+    """Else three scattered errors would end a healthy sweep, in which nearly all good trials end so."""
+    early = {"name": rule, "min_epochs": 1, "reduction_factor": 4.0}
+    writer = opened(tmp_path)
+    engine = begin(writer, tmp_path, spec(trials=20, early_stopping=early))
+    for cell in CELLS:  # what comes first at a rung is not stopped
+        trial = engine.next()
+        assert trial and trial.cell == cell.id
+        engine.report(trial.id, [{**row(trial, 1), "validation_loss": 0.0}])
+    for _ in range(engines.SAME_ERRORS + 1):
+        for _ in range(engines.SAME_ERRORS - 1):
+            failing(engine)
+        let_go(engine)
+        assert engine.fault is None
+    for _ in range(engines.SAME_ERRORS):
+        failing(engine)
+    assert engine.fault
+    writer.close()
+
+
+def test_a_trial_that_was_stopped_before_it_came_to_the_bug_hides_nothing(engine: Engine) -> None:
+    """A bug in the second epoch, when most trials are stopped after the first."""
+    first, second = engine.next(), engine.next()
+    assert first and second
+    for trial in (first, second):  # of each cell one that passes every rung
+        engine.report(trial.id, [{**row(trial, 1), "validation_loss": 0.0}])
+    for failed in range(1, engines.SAME_ERRORS + 1):
+        assert engine.fault is None
+        trial = engine.next()
+        assert trial
+        assert not engine.report(trial.id, [{**row(trial, 1), "validation_loss": -failed}])
+        fail(engine, trial)
+        if failed < engines.SAME_ERRORS:
+            let_go(engine)
+    assert engine.fault
+
+
+def test_it_is_enough_to_come_further_than_one_of_those_that_failed(engine: Engine) -> None:
+    failing(engine)
+    second = engine.next()
+    assert second and not engine.report(second.id, [{**row(second, 1), "validation_loss": 0.0}])
+    fail(engine, second)
+    trial = engine.next()
+    assert trial and not engine.report(trial.id, [{**row(trial, 1), "validation_loss": 0.0}])
+    let_go(engine)
+    failing(engine)
+    assert engine.fault is None
+
+
+def test_an_error_after_a_retry_for_memory_counts_like_any_other(engine: Engine) -> None:
+    for _ in range(engines.SAME_ERRORS):
+        trial = engine.next()
+        assert trial
+        engine.end(trial.id, records.FAILED, "no memory", cause=records.OUT_OF_MEMORY)
+        assert failing(engine) == trial
+    assert engine.fault
+
+
+def test_the_place_of_an_error_is_where_the_code_was_whatever_was_said_there(engine: Engine) -> None:
+    """Of several lines, or of an error that another one led to."""
+    for _ in range(engines.SAME_ERRORS):
+        trial = engine.next()
+        assert trial
+        chained = "\n\nDuring handling of the above exception, another exception occurred:\n\n"
+        said = f"ValueError: a batch\nof {trial.seed} rows\nis none"
+        reason = traceback(3, f"KeyError: {trial.id}") + chained + traceback(5, said)
+        engine.end(trial.id, records.FAILED, reason + "\n", cause=records.ERROR)
+    assert engine.fault == reason
+
+
+def test_errors_without_a_traceback_are_alike_if_they_say_the_same(engine: Engine) -> None:
+    def end(said: str) -> None:
+        trial = engine.next()
+        assert trial
+        engine.end(trial.id, records.FAILED, said, cause=records.ERROR)
+
+    for number in range(engines.SAME_ERRORS):
+        end(f"no prepared data\nat {number}")
+    assert engine.fault is None
+    for _ in range(engines.SAME_ERRORS):
+        end("no prepared data\nat all")
+    assert engine.fault == "no prepared data\nat all"
+
+
+def go_on(run_dir: Path, sweep: Sweep, broken: Callable[[records.Trial], bool]) -> str:
+    """A session of one worker, in which what is `broken` fails at one place, to its end: its state."""
+    writer = opened(run_dir)
+    engine = begin(writer, run_dir, sweep)
+    while (trial := engine.next()) is not None:
+        if broken(trial):
+            fail(engine, trial)
+        else:
+            list(work(engine, trial, 8))
+    assert engine.finished
+    state = records.STOPPED if engine.fault else records.FINISHED
+    writer.append((f"closed/{len(engine.history.sessions)}", "closed", None, {"state": state}))
+    writer.close()
+    return state
+
+
+def test_a_resumed_sweep_does_not_stop_again_at_the_same_configurations(tmp_path: Path) -> None:
+    """Three that can never work, one after the other: they are tried again, fail, and all others run."""
+    broken = [f"{CELLS[0].id}-t001", f"{CELLS[1].id}-t001", f"{CELLS[0].id}-t002"]
+    states = [go_on(tmp_path, spec(), lambda trial: trial.id in broken) for _ in range(2)]
+    assert states == [records.STOPPED, records.FINISHED]
+    told = history.of(tmp_path)
+    assert Counter(one.status == records.FAILED for one in told.trials.values()) == {True: 3, False: 11}
+    assert [told.trials[name].retries for name in broken] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_sweep_resumed_before_the_bug_is_mended_stops_again_and_brings_all_back_later(
+    tmp_path: Path, interrupted: bool
+) -> None:
+    """As soon as a new trial fails as well and, when there is no new one, instead of calling itself finished."""
+    sweep = spec(trials=3)
+    asked = []
+    for _ in range(5):
+        assert go_on(tmp_path, sweep, lambda trial: True) == records.STOPPED
+        asked.append(len(history.of(tmp_path).trials))
+    assert asked == [3, 4, 5, 6, 6]
+    if interrupted:
+        writer = opened(tmp_path)
+        engine = begin(writer, tmp_path, sweep)
+        failing(engine)
+        writer.append(("closed/6", "closed", None, {"state": records.INTERRUPTED}))
+        writer.close()
+    assert go_on(tmp_path, sweep, lambda trial: False) == records.FINISHED
+    told = history.of(tmp_path)
+    assert len(told.trials) == 2 * (3 + 2)
+    assert all(one.cause != records.ERROR for one in told.trials.values())
 
 
 # ---- kills ----------------------------------------------------------------------------------------------------
@@ -450,6 +615,52 @@ def test_a_trial_that_keeps_killing_workers_fails_and_says_why(engine: Engine) -
     assert following and following.id != trial.id
 
 
+def losing(engine: Engine) -> records.Trial:
+    """A trial under which workers die until it gets no more."""
+    for _ in range(engines.MAX_LOSSES):
+        trial = engine.next()
+        assert trial
+        engine.lost(trial.id, "signal 9")
+    assert engine.history.trials[trial.id].cause == records.LOST_WORKER
+    return trial
+
+
+def test_workers_that_always_die_end_the_sweep_and_their_trials_run_again(
+    engine: Engine, writer: Writer, tmp_path: Path
+) -> None:
+    lost = [losing(engine) for _ in range(engines.SAME_ERRORS)]
+    assert len({trial.cell for trial in lost}) == 2, "whatever the cell"
+    assert engine.fault and engine.fault.startswith("workers die, whatever they take up: its worker died 5 times:")
+    assert engine.next() is None and engine.finished
+    writer.append(("closed/1", "closed", None, {"state": records.STOPPED}))
+    again = begin(writer, tmp_path / "run", spec())
+    first = again.next()
+    assert first == lost[0]
+    again.lost(first.id, "its node went away", by_node=True)
+    assert again.next() == lost[1] and again.next() == lost[2] and again.next() == first, "it is given workers again"
+    for trial in lost:
+        again.end(trial.id, records.COMPLETE)
+    assert not again.fault
+
+
+def test_trials_that_kill_their_workers_while_others_make_progress_end_nothing(engine: Engine) -> None:
+    other = engine.next()
+    assert other
+    for epoch in range(1, engines.SAME_ERRORS + 2):
+        for _ in range(engines.SAME_ERRORS - 1):
+            losing(engine)
+        engine.report(other.id, [{**row(other, 1), "epoch": epoch}])
+    assert engine.fault is None
+
+
+def test_one_that_fails_in_another_way_shows_that_workers_live(engine: Engine) -> None:
+    for _ in range(engines.SAME_ERRORS - 1):
+        losing(engine)
+    failing(engine)
+    losing(engine)
+    assert engine.fault is None
+
+
 def test_lost_workers_do_not_count_against_a_trial_that_makes_progress(engine: Engine) -> None:
     for epoch in range(1, 4):
         for _ in range(engines.MAX_LOSSES - 2):
@@ -492,3 +703,17 @@ def test_what_is_said_twice_is_written_once(engine: Engine, tmp_path: Path) -> N
 def test_what_the_engine_remembers_is_what_the_journal_says(engine: Engine, tmp_path: Path) -> None:
     run(engine)
     assert repr(history.tables(engine.history)) == repr(history.tables(history.of(tmp_path / "run")))
+
+
+@pytest.mark.parametrize("rule", ["halving", "promotion", "hyperband"])
+def test_where_fewer_trials_are_searched_than_one_is_let_through_of_none_is_stopped(tmp_path: Path, rule: str) -> None:
+    """Of two that a smaller cell led to, the first epoch would decide."""
+    early = {"name": rule, "min_epochs": 1, "reduction_factor": 3.0}
+    asked = {"trials": 6, "finalists": 0, "transfer": True, "transfer_trials": 2, "early_stopping": early}
+    ends: Counter[tuple[str, str]] = Counter()
+    for seed in range(6):
+        told = history.of(finished_run(tmp_path / str(seed), spec(**asked, seed=seed)))
+        ends.update((one.trial.cell, one.status) for one in told.trials.values())
+    small, large = (cell.id for cell in CELLS)
+    assert ends[small, records.PRUNED] and not ends[large, records.PRUNED]
+    assert ends[large, records.COMPLETE] + ends[large, records.DIVERGED] == 12

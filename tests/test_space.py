@@ -63,6 +63,15 @@ def test_conditions_on_the_task_are_decided_once_and_for_all(tmp_path: Path) -> 
     assert whole.given(task="regression").parameters["momentum"].when == (("optimizer", ("sgd",)),)
 
 
+def test_what_depends_on_a_parameter_that_the_task_does_not_have_is_gone_with_it() -> None:
+    smoothing = Choice((True, False), when=(("task", ("classification",)),))
+    amount = Float(0.0, 0.2, when=(("smooth", (True,)), ("optimizer", ("sgd",))))
+    decay = Float(0.0, 1.0, when=(("amount", (0.1,)),))
+    whole = Space("mlp", {"optimizer": Choice(("sgd", "adam")), "smooth": smoothing, "amount": amount, "decay": decay})
+    assert list(whole.given(task="regression").parameters) == ["optimizer"]
+    assert list(whole.given(task="classification").parameters) == list(whole.parameters)
+
+
 def test_a_parameter_is_drawn_where_all_its_conditions_hold() -> None:
     both = Float(0, 1, when=(("optimizer", ("sgd",)), ("schedule", ("step", "cosine"))))
     assert is_active(both, {"optimizer": "sgd", "schedule": "cosine"})

@@ -194,6 +194,22 @@ def test_a_mistake_in_one_of_several_sweeps_is_named_with_its_line(
     assert refused(tmp_path, SEVERAL.replace(old, new, 1)).startswith(message)
 
 
+def test_several_sweeps_are_not_given_one_name(tmp_path: Path) -> None:
+    said = refused(tmp_path, SEVERAL, "name=test")
+    assert said.startswith("--set name: ") and said.endswith(
+        "has 2 sweeps, and each its own name; choose some with --only"
+    )
+    assert refused(tmp_path, WHOLE, "name=.test").startswith("--set name: is a folder's name too")
+
+
+def test_a_budget_without_a_limit_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "demo.yaml"
+    path.write_text(WHOLE.replace("trials: 4\n", "budget: {hours: null}\n"))
+    assert path.read_text() != WHOLE
+    ((sweep, _),) = spec.load(path)
+    assert sweep.trials == spec.TRIALS and sweep.budget.limits() == {}
+
+
 def test_of_several_sweeps_one_can_be_chosen(tmp_path: Path) -> None:
     path = tmp_path / "several.yaml"
     path.write_text(SEVERAL)

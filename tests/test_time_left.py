@@ -77,8 +77,25 @@ def test_a_finalist_is_reckoned_as_its_cells_best_trial(tmp_path: Path) -> None:
     for one in finals:
         del told.trials[one.trial.id]
     assert seconds_left(told) == pytest.approx(2 * 8 * 3.0)
-    told.sessions[-1]["workers"] = 2
-    assert seconds_left(told) == pytest.approx(8 * 3.0)
+    for workers in (2, 8):  # a finalist is no shorter for more of them
+        told.sessions[-1]["workers"] = workers
+        assert seconds_left(told) == pytest.approx(8 * 3.0)
+
+
+def test_many_workers_still_wait_for_a_trial_and_then_for_a_finalist(tmp_path: Path) -> None:
+    sweep = spec(early_stopping={"name": "none"}, sampler={"name": "random"})
+    writer = opened(tmp_path)
+    run(begin(writer, tmp_path, sweep, space=Space("mlp", {"learning_rate": Float(1e-3, 0.1, log=True)})))
+    writer.close()
+    told = told_until(tmp_path, "reported", 3)  # one trial runs; the rest of its cell's and all the other cell's wait
+    told.sessions[-1]["workers"] = 1000
+    (first,) = told.spent.epochs_by_cell
+    ratio = max(FLOPS_AN_EPOCH[cell.id] for cell in CELLS) / FLOPS_AN_EPOCH[first]
+    assert seconds_left(told) == pytest.approx(0.1 * ratio * (8 + 8))
+    for one in told.trials.values():  # as if it were the last of a sweep of one trial a cell
+        told.plan["spec"] |= {"trials": 1, "finalists": 0}
+        told.cells = {one.trial.cell: told.cells[one.trial.cell]}
+    assert seconds_left(told) == pytest.approx(0.1 * (8 - 3))
 
 
 def test_what_is_paused_is_not_under_way(tmp_path: Path) -> None:

@@ -74,6 +74,8 @@ class EngineScheduler(TrialScheduler):
         node = isinstance(error, ActorUnavailableError) or NODE_DIED in str(error)
         said = str(error or "Ray lost the worker").strip().rpartition("\n")[2]
         self.engine.lost(trial.config["trial"], "its node went away" if node else said, by_node=node)
+        if self.engine.fault:
+            tune_controller.request_stop_experiment()
 
     def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> None:
         """Tune would keep its last message, and statistics of every number in any, of each trial until the end."""

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 # Above every epoch: the last rung is the end of a trial that ran its full length.
 END = 2**62
+# Of those who reached a rung, one in so many is compared again at the next.
+REDUCTION_FACTOR = 3.0
 
 
 class Standings:
@@ -66,12 +68,12 @@ class Standings:
             have |= ~np.isnan(values[: len(have)])
         return have
 
-    def ranking(self, reduction_factor: float = 3.0, among: Collection[int] | None = None) -> list[int]:
+    def ranking(self, among: Collection[int] | None = None) -> list[int]:
         """Trials that have a value, best first: the order that halving gives with all that is known now.
 
         With `among`, as if these trials were all there are.
 
-        Of those who reached a rung, the best 1/reduction_factor stand above the rest and are compared again at the
+        Of those who reached a rung, the best 1/REDUCTION_FACTOR stand above the rest and are compared again at the
         next; a value at a later rung does not help a trial that was let through because it came early, when the
         others were bad. Those that the next rung has not seen (running, or stopped) stand below those that it has.
         Ties go to the older trial.
@@ -95,7 +97,7 @@ class Standings:
             contenders, values = contenders[~absent], values[~absent]
             contenders = contenders[np.lexsort((contenders, -values))]
             if epoch < last:
-                pass_on = math.ceil(len(contenders) / reduction_factor)
+                pass_on = math.ceil(len(contenders) / REDUCTION_FACTOR)
                 below.append(contenders[pass_on:])
                 contenders = contenders[:pass_on]
         ranked: list[int] = np.concatenate([contenders, *reversed(below)]).tolist()

@@ -128,6 +128,18 @@ def test_what_a_sampler_knows_does_not_depend_on_the_order_in_which_it_heard_it(
     assert again.ask() == rebuilt(said, sampler).ask()
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_goes_on_where_the_task_leaves_a_condition_nothing_to_ask(sampler: str) -> None:
+    of_task = Choice((True, False), when=(("task", ("classification",)),))
+    amount = Float(0.0, 0.2, when=(("smooth", (True,)),))
+    space = Space("mlp", {"rate": Float(0.0, 1.0), "smooth": of_task, "amount": amount}).given(task="regression")
+    one = Study(space, "min", sampler, 2, 0, grid_points=9)
+    for number in range(5):
+        config = one.ask()
+        assert list(config) == ["rate"]
+        one.tell(number, records.COMPLETE, config["rate"])
+
+
 @pytest.mark.parametrize("sampler", ["grid", "qmc", "parzen", "gp", "cmaes"])
 @pytest.mark.parametrize("known", [0, 30])
 def test_trials_that_run_at_the_same_time_try_different_things(sampler: str, known: int) -> None:
