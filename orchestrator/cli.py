@@ -7,12 +7,15 @@ import shlex
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator import __version__
 from orchestrator.errors import UserError
+
+if TYPE_CHECKING:
+    from orchestrator.sweep import Options
 
 # Imports stand inside the commands: `orchestrate --help` must not wait for torch.
 
@@ -134,7 +137,7 @@ def resume(run_dir: Path, **options: Any) -> None:
     state = sweeps.resume(
         run_dir, chosen, _console(), lambda planned: _print_plan(planned, chosen.workers, chosen.address)
     )
-    _end(run_dir, state, _resuming(run_dir, chosen.address))
+    _end(run_dir, state, _resuming(run_dir, chosen))
 
 
 @orchestrate.command()
@@ -154,7 +157,7 @@ def extend(run_dir: Path, trials: int | None, overrides: tuple[str, ...], spaces
     state = sweeps.extend(
         run_dir, chosen, spaces, _console(), lambda planned: _print_plan(planned, chosen.workers, chosen.address)
     )
-    _end(run_dir, state, _resuming(run_dir, chosen.address))
+    _end(run_dir, state, _resuming(run_dir, chosen))
 
 
 @orchestrate.command()
@@ -221,7 +224,7 @@ def report(spec: Path, out: Path | None, runs: Path) -> None:
         _say(str(page))
         for run_dir in contents.load(spec, runs, SECTIONS, name).runs:
             try:
-                attach_report(run_dir, page.parent)
+                attach_report(run_dir, page.parent, render.files_of(page.parent))
             except Exception as error:  # the page is made; a tracker that is down does not unmake it
                 _say(f"Not kept in MLflow: {str(error).partition(chr(10))[0] or type(error).__name__}")
     if failed:
@@ -351,8 +354,12 @@ def _print_plan(planned: Any, workers: int | None, address: str | None) -> None:
         _say(line)
 
 
-def _resuming(run_dir: Path, address: str | None) -> str:
-    return f"orchestrate resume {run_dir}" + (f" --address {address}" if address else "")
+def _resuming(run_dir: Path, chosen: Options) -> str:
+    """The command that goes on with a run in the same way."""
+    given = {"--address": chosen.address, "--workers": chosen.workers, "--data-root": chosen.data_root}
+    usual = {"--data-root": Path("data")}
+    more = [part for key, value in given.items() if value and value != usual.get(key) for part in (key, str(value))]
+    return shlex.join(["orchestrate", "resume", str(run_dir), *more])
 
 
 def _end(run_dir: Path, state: str, again: str) -> None:
@@ -368,7 +375,8 @@ def _end(run_dir: Path, state: str, again: str) -> None:
         _say(f"Interrupted. To go on: {again}")
         sys.exit(130)
     if state == records.STOPPED:
-        reason = next(one["reason"] for one in reversed(told["failures"]) if one["cause"] == records.ERROR)
+        failed = [one for one in told["failures"] if one["status"] == records.FAILED]
+        reason = max(failed, key=lambda one: one["ended"] or 0.0)["reason"]
         _fail(f"{reason.strip()}\nStopped: trials fail one after the other like this. Once it is mended: {again}", 1)
     if not any(told["trials"][word] for word in ("complete", "pruned")):
         why = told["failures"][-1]["reason"].strip() if told["failures"] else "the budget allowed none"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import plan, spec
-from orchestrator.data import Card
+from orchestrator.data import Card, judge_digest
 from orchestrator.documents import Document, describe, nearest
 from orchestrator.errors import UserError
 from orchestrator.history import History
@@ -40,6 +40,11 @@ def restore(past: History, run_dir: Path, data_root: Path) -> Plan:
             f"{folder}: version {card.fingerprint[:12]} of the data; the sweep in {run_dir} is of version "
             f"{planned['card']['fingerprint'][:12]}: prepare that one, or start a new sweep"
         )
+    if planned.get("judge", judge_digest(folder)) != judge_digest(folder):
+        raise UserError(
+            f"{folder}: not the judge of images that the sweep in {run_dir} began with; copy the prepared data from "
+            "where it began, or start a new sweep"
+        )
     spaces = {family: Space.from_dict(family, entries) for family, entries in planned["spaces"].items()}
     cells = tuple(Cell(**fields) for fields in planned["cells"])
     starts = tuple(Start(**fields) for fields in planned.get("starts", ()))
@@ -62,10 +67,12 @@ def extended(before: Plan, overrides: Sequence[str], spaces: Path | None) -> tup
     changes = [f"{key}: {_short(old[key])} → {_short(new[key])}" for key in new if new[key] != old[key]]
     document = Document(Path("extend"), new, {}, overridden)
     known = dict(before.spaces)
+    if spaces is not None and not any((spaces / f"{family}.yaml").is_file() for family in sweep.families):
+        raise UserError(f"--spaces {spaces}: holds no {' or '.join(f'{family}.yaml' for family in sweep.families)}")
     for family in sweep.families:
         if spaces is None and family not in known:
             raise UserError(f"families: {family} is new here; give the folder of its search space with --spaces")
-        if spaces is not None:
+        if spaces is not None and (family not in known or (spaces / f"{family}.yaml").is_file()):
             loaded = plan.read_space(spaces / f"{family}.yaml", family, before.card.task)
             if family in known and (why := loaded.narrower_than(known[family])):
                 raise UserError(f"{spaces / family}.yaml: {why}; a sweep that goes on may widen its ranges only")

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from orchestrator.data import Card
-from orchestrator.plan import Plan, slots
+from orchestrator.plan import Plan
 from orchestrator.search import stopping
+from orchestrator.spec import NO_LIMIT
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,16 @@ class Pace(NamedTuple):
     validation: float
 
 
-def forecast(plan: Plan, paces: Mapping[tuple[str, str], Pace] | None = None, workers: int = 1) -> Forecast:
+def forecast(plan: Plan, paces: Mapping[tuple[str, str], Pace] | None = None, workers: int = 1) -> Forecast | None:
     """Expected cost: a trial passes each rung with the rule's share, a finalist runs all its epochs.
 
     `paces` is what `probe` measured; where it lacks a cell's family and size, seconds stay unknown. With
-    a budget, as many trials are expected as it pays for.
+    a budget, as many trials are expected as it pays for; None where that is all that is asked and nobody can tell.
     """
     sweep = plan.spec
-    expected = stopping.expected_epochs(stopping.make(**sweep.early_stopping.model_dump()), sweep.max_epochs)
+    rules = [stopping.make(**sweep.stopping_of(cell, plan.cells).model_dump()) for cell in plan.cells]
+    # Of a trial in each cell.
+    expected = [stopping.expected_epochs(rule, sweep.max_epochs) for rule in rules]
     paced = [(paces or {}).get((cell.family, cell.size)) for cell in plan.cells]
     # Of an epoch in each cell.
     flops = [float(cell.flops * cell.train_samples) for cell in plan.cells]
@@ -61,25 +64,26 @@ def forecast(plan: Plan, paces: Mapping[tuple[str, str], Pace] | None = None, wo
             trials = min(trials, (limit - sum(finalists)) / len(plan.cells))
             continue
         costs = flops if name == "flops" else seconds or []
-        an_epoch = math.fsum(costs)
         if name != "flops":
             limit *= 3600 * (workers if name == "hours" else 1)
-        if an_epoch:
-            trials = min(trials, (limit - _product(costs, finals)) / an_epoch / expected)
+        if one_each := _product(costs, expected) if costs else 0.0:
+            trials = min(trials, (limit - _product(costs, finals)) / one_each)
+    if trials >= NO_LIMIT:
+        return None
     counts = [max(min(trials, sweep.trials_of(cell, plan.cells)), 1.0) for cell in plan.cells]
-    epochs = [count * expected + final for count, final in zip(counts, finals, strict=True)]
-    each = [round(count) + final for count, final in zip(counts, finalists, strict=True)]
+    epochs = [count * each + final for count, each, final in zip(counts, expected, finals, strict=True)]
+    planned = [round(count) + final for count, final in zip(counts, finalists, strict=True)]
     return Forecast(
-        trials=sum(each),
+        trials=sum(planned),
         epochs=sum(epochs),
-        most_epochs=sum(each) * sweep.max_epochs,
+        most_epochs=sum(planned) * sweep.max_epochs,
         flops=_product(flops, epochs),
         seconds=None if seconds is None else _product(seconds, epochs),
     )
 
 
-def probe(plan: Plan) -> dict[tuple[str, str], Pace]:
-    """The pace of each family and size: the second of two epochs over a few hundred rows, here and now.
+def probe(plan: Plan, device: str = "cpu") -> dict[tuple[str, str], Pace]:
+    """The pace of each family and size on a device: the second of two epochs over a few hundred rows, here and now.
 
     A family and size whose defaults diverge on these rows before an epoch is over, or find no memory, is left out.
     """
@@ -99,7 +103,6 @@ def probe(plan: Plan) -> dict[tuple[str, str], Pace]:
     # A generator is judged by as many images of its own, however many there are to compare them with.
     more = 1.0 if plan.card.task == "generation" else len(data.validation.inputs) / len(fewer.inputs)
     timings: dict[tuple[str, str], Pace] = {}
-    device = "cuda" if slots(plan.spec, None).gpus else "cpu"
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(plan.spec.resources.cpus)))
     try:
@@ -113,6 +116,8 @@ def probe(plan: Plan) -> dict[tuple[str, str], Pace]:
                     timings[family, size] = Pace(training / _timed(plan.card, len(few.inputs)), validation)
     finally:
         torch.set_num_threads(threads)
+        if device == "cuda":
+            torch.cuda.empty_cache()  # the trials need it
     return timings
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import documents, space
-from orchestrator.data import CATALOG, Card, Dataset, from_entry
+from orchestrator.data import CATALOG, Card, Dataset, from_entry, judge_digest
 from orchestrator.documents import Document, nearest
 from orchestrator.errors import UserError
 from orchestrator.models import FAMILIES
@@ -19,7 +19,7 @@ from orchestrator.search import stopping
 from orchestrator.search.grid import Grid
 from orchestrator.search.samplers import SAMPLERS
 from orchestrator.space import Choice, Float, Parameter, Space
-from orchestrator.spec import Sweep
+from orchestrator.spec import NO_LIMIT, Sweep
 from orchestrator.tasks import TASKS, Direction
 from orchestrator.training import parameters
 
@@ -45,6 +45,12 @@ class Plan:
         return self.spec.fingerprint({**depends, "data": self.card.fingerprint})
 
     @property
+    def judge(self) -> str | None:
+        """Of a generator's data, the digest of what images are held against; not of the fingerprint, as the data are
+        the same."""
+        return judge_digest(self.data) if self.card.task == "generation" else None
+
+    @property
     def trials(self) -> int:
         """How many there will be, if the budget allows."""
         return sum(self.spec.trials_of(cell, self.cells) + self.spec.finalists_of(cell) for cell in self.cells)
@@ -59,6 +65,7 @@ class Plan:
             "direction": self.direction,
             "cells": [asdict(cell) for cell in self.cells],
             "card": asdict(self.card),
+            **({"judge": judge} if (judge := self.judge) else {}),
             **({"starts": [asdict(one) for one in self.starts]} if self.starts else {}),
         }
 
@@ -209,6 +216,11 @@ def _fits_the_grid(document: Document, sweep: Sweep, spaces: Mapping[str, Space]
     """Refuse more trials than a family's grid has points; with fewer, the sweep tries that many of them."""
     for family, one in spaces.items():
         size = Grid(one, sweep.sampler.points).size
+        if sweep.trials >= NO_LIMIT:
+            raise UserError(
+                f"{document.place('trials')}: a grid needs their number, with a budget too; "
+                f"that of {family} has {size} points"
+            )
         if sweep.trials > size:
             points = f"sampler.points {sweep.sampler.points}"
             raise UserError(

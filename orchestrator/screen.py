@@ -114,9 +114,11 @@ def expected(planned: Plan, workers: int | None, address: str | None) -> list[st
 
     sweep = planned.spec
     # What machines of a cluster will take can't be measured here, nor are they known to stay.
-    slots = 1 if address else plan.slots(sweep, workers).count
-    cost = forecast(planned, None if address else probe(planned), slots)
-    time = "" if cost.seconds is None else f", {duration(cost.seconds / slots)} of training"
+    slots, paces = 1, None
+    if not address:
+        here = plan.slots(sweep, workers)
+        slots, paces = here.count, probe(planned, "cuda" if here.gpus else "cpu")
+    cost = forecast(planned, paces, slots)
     where = f"the cluster at {address}" if address else _count(slots, "worker")
     each = _count(sweep.trials, "trial") if sweep.trials < NO_LIMIT else "as many trials as the budget pays"
     if any(sweep.trials_of(cell, planned.cells) < sweep.trials for cell in planned.cells):
@@ -124,11 +126,15 @@ def expected(planned: Plan, workers: int | None, address: str | None) -> list[st
     finalists = _count(sweep.finalists, "finalist")
     if sweep.finalists_on is not None:
         finalists += " on " + " and ".join(f"{100 * fraction:g} %" for fraction in sweep.finalists_on)
-    lines = [
-        f"{_count(len(planned.cells), 'cell')} × ({each} + {finalists}) = "
-        f"{_count(cost.trials, 'trial')} on {where}; about {cost.epochs:,.0f} epochs (at most {cost.most_epochs:,}), "
-        f"{cost.flops:.1e} FLOPs{time}"
-    ]
+    lines = [f"{_count(len(planned.cells), 'cell')} × ({each} + {finalists})"]
+    if cost is None:
+        lines[0] += f" on {where}"
+    else:
+        time = "" if cost.seconds is None else f", {duration(cost.seconds / slots)} of training"
+        lines[0] += (
+            f" = {_count(cost.trials, 'trial')} on {where}; about {cost.epochs:,.0f} epochs "
+            f"(at most {cost.most_epochs:,}), {cost.flops:.1e} FLOPs{time}"
+        )
     if sweep.start_from:
         known = [str(start) for start in planned.starts] or [
             f"{family} from what {name} will have learnt" for family, name in sweep.start_from.items()

@@ -40,7 +40,13 @@ def status(run_dir: Path) -> dict[str, Any]:
         "extensions": told.extensions,
         "cells": history.cell_rows(told),
         "failures": [
-            {"trial": name, "status": trial.status, "cause": trial.cause, "reason": trial.reason}
+            {
+                "trial": name,
+                "status": trial.status,
+                "cause": trial.cause,
+                "reason": trial.reason,
+                "ended": trial.ended,
+            }
             for name, trial in told.trials.items()
             if trial.status in (records.DIVERGED, records.FAILED)
         ],

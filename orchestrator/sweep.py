@@ -205,6 +205,7 @@ def _context(planned: Plan, run_dir: Path, storage: str) -> dict[str, Any]:
         "storage": storage,
         "data": str(planned.data.absolute()),
         "data_version": planned.card.fingerprint,
+        "judge": planned.judge,
         "task": planned.card.task,
         "starts": {start.name: start.sha256 for start in planned.starts},
         "metric": planned.spec.metric,

@@ -362,7 +362,7 @@ def test_going_on_with_what_is_not_there_or_not_that_way(refuses, unfinished: Pa
     refuses("extend", "runs/small", "--trials", "2", *here, holds=("--set trials: 2 is less than 3", "only grow"))
     refuses("extend", "runs/small", "--set", "seed=9", *here, holds=("--set seed: decides what the results so far",))
     refuses("extend", "runs/small", "--set", "trials=x", *here, holds=("--set trials: expected a whole number",))
-    refuses("extend", "runs/small", "--spaces", "pipelines", *here, holds=("pipelines/mlp.yaml: cannot be read",))
+    refuses("extend", "runs/small", "--spaces", "pipelines", *here, holds=("--spaces pipelines: holds no mlp.yaml",))
 
 
 def test_going_on_without_the_data_or_with_another_version_of_it(

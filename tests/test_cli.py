@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from made_up import finished_run
 
-from orchestrator import __version__
+from orchestrator import __version__, cli
+from orchestrator.sweep import Options
 
 PIPELINE = """\
 name: small
@@ -159,3 +160,9 @@ def test_the_module_is_the_command_too(tmp_path: Path) -> None:
     )
     assert done.returncode == 2 and not done.stdout
     assert done.stderr == "error: nowhere: no sweep here (no journal.db); give the folder of a run, such as runs/demo\n"
+
+
+def test_the_command_that_goes_on_has_what_the_sweep_was_given() -> None:
+    said = cli._resuming(Path("runs/a b"), Options(workers=3, data_root=Path("/d"), address="auto"))
+    assert said == "orchestrate resume 'runs/a b' --address auto --workers 3 --data-root /d"
+    assert cli._resuming(Path("runs/a"), Options()) == "orchestrate resume runs/a"

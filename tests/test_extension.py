@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 
 import pytest
 from made_up import CELLS, SPACE, begin, finished_run, opened, outcome, planned, run, spec
-from plans import made, write
+from plans import generators, made, write
 
 from orchestrator import extension, history, journal, records
+from orchestrator.data.card import JUDGE_FILE
 from orchestrator.errors import UserError
 from orchestrator.history import History
 from orchestrator.plan import Plan
@@ -173,6 +175,19 @@ def test_a_kill_during_an_extension_changes_nothing(tmp_path: Path) -> None:
         assert outcome(tmp_path / str(cut)) == expected, f"killed after {events[cut - 1].key}"
 
 
+def test_a_sweep_of_generators_does_not_go_on_with_another_judge(tmp_path: Path, data_root: Path) -> None:
+    made_of_three = generators(write(tmp_path), data_root, "metric=validation_frechet")
+    writer = opened(tmp_path / "run")
+    writer.append(("planned", "planned", None, made_of_three.as_dict()))
+    writer.close()
+    past, copied = history.of(tmp_path / "run"), tmp_path / "data"
+    shutil.copytree(made_of_three.data, copied / "prepared" / made_of_three.card.name)
+    assert extension.restore(past, tmp_path / "run", copied).fingerprint == made_of_three.fingerprint
+    (copied / "prepared" / made_of_three.card.name / JUDGE_FILE).write_bytes(b"another")
+    with pytest.raises(UserError, match="not the judge of images that the sweep in"):
+        extension.restore(past, tmp_path / "run", copied)
+
+
 # ---- what may grow ---------------------------------------------------------------------------------------------
 
 
@@ -237,6 +252,17 @@ def test_a_range_may_widen_and_not_narrow() -> None:
     ):
         assert why in str(widened(**changes).narrower_than(SPACE))
     assert "is gone" in str(Space("mlp", {"learning_rate": rate}).narrower_than(SPACE))
+
+
+def test_a_folder_with_the_widened_space_alone_is_enough(plan: Plan, tmp_path: Path) -> None:
+    wide = tmp_path / "wide"
+    wide.mkdir()
+    before = (tmp_path / "search_spaces" / "mlp.yaml").read_text()
+    (wide / "mlp.yaml").write_text(before.replace("low: 1.0e-3", "low: 1.0e-6"))
+    after, changes = extension.extended(plan, [], wide)
+    assert changes == ["search space of mlp"] and after.spaces["perceptron"] == plan.spaces["perceptron"]
+    with pytest.raises(UserError, match=r"--spaces .*none: holds no perceptron.yaml or mlp.yaml"):
+        extension.extended(plan, [], tmp_path / "none")
 
 
 def test_every_space_comes_back_from_its_plain_form() -> None:

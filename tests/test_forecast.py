@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from plans import generators, made, write
 
+from orchestrator.errors import UserError
 from orchestrator.forecast import Pace, forecast, probe
+from orchestrator.screen import expected
+from orchestrator.spec import NO_LIMIT, Budget
 
 
 @pytest.fixture
@@ -18,9 +22,9 @@ def project(tmp_path: Path) -> Path:
 
 def test_the_forecast_follows_the_rule(project: Path, data_root: Path) -> None:
     """Rungs 1 and 3 of 9 epochs, a third passes each: 1 + 2/3 + 6/9 epochs a trial, and 9 for the finalist."""
-    expected = forecast(made(project, data_root))
-    assert expected.epochs == pytest.approx(8 * (4 * (1 + 2 / 3 + 6 / 9) + 9))
-    assert (expected.trials, expected.most_epochs, expected.seconds) == (40, 360, None)
+    told = forecast(made(project, data_root))
+    assert told.epochs == pytest.approx(8 * (4 * (1 + 2 / 3 + 6 / 9) + 9))
+    assert (told.trials, told.most_epochs, told.seconds) == (40, 360, None)
     whole = forecast(made(project, data_root, "early_stopping.name=none"))
     assert whole.epochs == whole.most_epochs == 360
 
@@ -55,13 +59,39 @@ def test_the_forecast_of_time_comes_from_a_probe(project: Path, data_root: Path)
     assert set(timings) == {(family, size) for family in ("perceptron", "mlp") for size in ("xs", "s")}
     assert all(pace.train > 0 and pace.validation > 0 for pace in timings.values())
     assert torch.get_num_threads() == threads
-    expected = forecast(planned, timings)
-    assert (expected.seconds or 0) > 0
+    told = forecast(planned, timings)
+    assert (told.seconds or 0) > 0
     # However few rows are trained on, all of the validation rows are looked at after each epoch.
     validated = forecast(planned, {key: Pace(0.0, 1.0) for key in timings})
-    assert validated.seconds == pytest.approx(expected.epochs)
+    assert validated.seconds == pytest.approx(told.epochs)
     del timings["mlp", "xs"]
     assert forecast(planned, timings).seconds is None, "a part that is unknown is not made up"
+
+
+def test_where_time_alone_is_limited_and_no_pace_is_known_nothing_is_foretold(project: Path, data_root: Path) -> None:
+    planned = made(project, data_root)
+    free = planned.spec.model_copy(update={"trials": NO_LIMIT, "budget": Budget(hours=8)})
+    hours = replace(planned, spec=free)
+    assert forecast(hours) is None
+    line, *_, budget = expected(hours, None, "auto")
+    assert line == "8 cells × (as many trials as the budget pays + 1 finalist) on the cluster at auto"
+    assert budget == "Budget: 8 hours"
+    paid = forecast(hours, {key: Pace(1e-3, 0.0) for key in probe(planned)})
+    assert paid is not None and 100 < paid.trials < 100_000
+
+
+def test_the_probe_is_for_as_many_workers_as_are_asked_for(
+    project: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine of one GPU a YAML that says eight workers is overruled."""
+    planned = made(project, data_root)
+    eight = replace(planned, spec=planned.spec.model_copy(update={"workers": 8}))
+    asked: list[str] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr("orchestrator.forecast.probe", lambda plan, device: asked.append(device) or {})
+    assert "on 1 worker;" in expected(eight, 1, None)[0] and asked == ["cuda"]
+    with pytest.raises(UserError, match="lower workers"):
+        expected(eight, None, None)
 
 
 def test_a_family_whose_defaults_diverge_does_not_stop_the_plan(

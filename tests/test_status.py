@@ -63,7 +63,9 @@ def test_what_failed_is_listed_with_its_reason(tmp_path: Path) -> None:
     engine.end(second.id, records.DIVERGED, "nan in epoch 2")
     engine.end(third.id, records.COMPLETE)
     writer.close()
-    assert status(tmp_path)["failures"] == [
+    failures = status(tmp_path)["failures"]
+    assert failures[0].pop("ended") < failures[1].pop("ended")
+    assert failures == [
         {"trial": first.id, "status": "failed", "cause": "", "reason": "out of memory"},
         {"trial": second.id, "status": "diverged", "cause": "", "reason": "nan in epoch 2"},
     ]

@@ -89,7 +89,8 @@ def _epochs(config: dict[str, Any]) -> Generator[dict[str, Any], None, dict[str,
     from orchestrator.training import checkpoint
     from orchestrator.training.fit import Job, fit
 
-    data = _data(config["data"], config["data_version"], config["data_fraction"], config["task"], config["device"])
+    version = config["data_version"], config["judge"]
+    data = _data(config["data"], *version, config["data_fraction"], config["task"], config["device"])
     name = f"{config['family']}-{config['size']}"
     job = Job(
         family=config["family"],
@@ -122,7 +123,8 @@ def _epochs(config: dict[str, Any]) -> Generator[dict[str, Any], None, dict[str,
 
 
 @lru_cache(maxsize=16)
-def _data(folder: str, version: str, fraction: float, task: str, device: str) -> Data:
+def _data(folder: str, version: str, judge: str | None, fraction: float, task: str, device: str) -> Data:
+    from orchestrator.data import judge_digest
     from orchestrator.data.load import load
 
     if not Path(folder).is_dir():
@@ -130,6 +132,11 @@ def _data(folder: str, version: str, fraction: float, task: str, device: str) ->
     data = load(Path(folder), fraction, device)
     if data.card.fingerprint != version:
         raise UserError(f"{folder}: the data changed while the sweep ran ({data.card.fingerprint}, not {version})")
+    if judge and judge_digest(Path(folder)) != judge:
+        raise UserError(
+            f"{socket.gethostname()}: {folder}: not the judge of images that the sweep began with; copy the prepared "
+            "data from where it began, for no two machines make the same"
+        )
     return data.learnt_by(task)
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 
 from orchestrator import journal
 from orchestrator.errors import UserError
 from orchestrator.tracking import store
 from orchestrator.tracking.reading import RUN_TAG, TRIAL_TAG, Reading
 
-REPORT = "report"
+REPORT = PurePosixPath("report")
 
 
-def attach_report(run_dir: Path, folder: Path) -> None:
+def attach_report(run_dir: Path, folder: Path, files: Iterable[Path]) -> None:
     """Keep a generated report as the artifact `report/` of the sweep's parent run; an earlier one is replaced.
 
-    Nothing where the sweep said `tracking: false`.
+    files: those of the report, in `folder`, in which others may lie. Nothing where the sweep said `tracking: false`.
 
     Raises:
         UserError: no journal in `run_dir`, or MLflow does not hold this sweep yet.
@@ -31,4 +32,5 @@ def attach_report(run_dir: Path, folder: Path) -> None:
     parents = [run.info.run_id for run in found if TRIAL_TAG not in run.data.tags]
     if not parents:
         raise UserError(f"{run_dir}: MLflow does not hold this sweep; python -m orchestrator.tracking.mirror {run_dir}")
-    client.log_artifacts(parents[0], str(folder), REPORT)
+    for file in files:
+        client.log_artifact(parents[0], str(file), (REPORT / file.parent.relative_to(folder)).as_posix())

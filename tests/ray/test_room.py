@@ -79,7 +79,7 @@ def test_data_that_a_node_lacks_is_said_in_one_line(tmp_path: Path) -> None:
     from orchestrator.ray.trainable import _data
 
     with pytest.raises(UserError, match=rf"^{socket.gethostname()}: no prepared data at [^\n]*$"):
-        _data(str(tmp_path / "digits"), "version", 1.0, "classification", "cpu")
+        _data(str(tmp_path / "digits"), "version", None, 1.0, "classification", "cpu")
 
 
 def test_a_node_that_dies_is_not_held_against_the_trial(tmp_path: Path) -> None:

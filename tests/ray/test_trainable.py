@@ -26,6 +26,7 @@ def config(tmp_path: Path, data_root: Path) -> dict[str, Any]:
         "storage": str(tmp_path),
         "data": str(folder),
         "data_version": Card.read(folder).fingerprint,
+        "judge": None,
         "task": "classification",
         "starts": {},
         "metric": "validation_loss",
@@ -108,6 +109,6 @@ def test_each_error_has_its_class(
 
 
 def test_data_that_changed_or_is_not_there_is_said_in_one_line(config: dict[str, Any]) -> None:
-    for change in ({"data_version": "another"}, {"data": "/nowhere/digits"}):
+    for change in ({"data_version": "another"}, {"data": "/nowhere/digits"}, {"judge": "another"}):
         answer = runner({**config, **change}).step()
         assert answer["ended"] == records.FAILED and "\n" not in answer["reason"]

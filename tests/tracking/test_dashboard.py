@@ -90,11 +90,15 @@ def test_it_serves_the_runs_and_leaves_nothing_behind(runs: Path) -> None:
 def test_a_report_is_kept_with_its_sweep(runs: Path, tmp_path: Path) -> None:
     sweep = MadeUpSweep(runs / "demo", trials=1)
     sweep.run()
-    (tmp_path / "page").mkdir()
-    (tmp_path / "page" / "index.html").write_text("<p>figures</p>")
+    page = tmp_path / "page"
+    (page / "tables").mkdir(parents=True)
+    files = [page / "index.html", page / "tables" / "cells.csv"]
+    for file in (*files, page / "of-mine.txt"):
+        file.write_text(file.name)
     with pytest.raises(UserError, match="does not hold this sweep"):
-        attach_report(sweep.run_dir, tmp_path / "page")
+        attach_report(sweep.run_dir, page, files)
     mirror.sync(sweep.run_dir)
-    attach_report(sweep.run_dir, tmp_path / "page")
-    (kept,) = (runs / store.ARTIFACTS).glob("*/artifacts/report/index.html")
-    assert kept.read_text() == "<p>figures</p>"
+    attach_report(sweep.run_dir, page, files)
+    (kept,) = (runs / store.ARTIFACTS).glob("*/artifacts/report")
+    there = {file.relative_to(kept).as_posix(): file.read_text() for file in kept.rglob("*") if file.is_file()}
+    assert there == {"index.html": "index.html", "tables/cells.csv": "cells.csv"}

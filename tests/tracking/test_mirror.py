@@ -421,5 +421,5 @@ def test_tracking_can_be_off_and_a_sweep_is_the_same_with_or_without(tmp_path: P
 def test_a_page_is_not_brought_to_a_tracker_that_is_off(tmp_path: Path) -> None:
     sweep = MadeUpSweep(tmp_path / "demo", trials=1, tracking=False)
     sweep.run()
-    attach_report(sweep.run_dir, tmp_path)
+    attach_report(sweep.run_dir, tmp_path, [])
     assert not (tmp_path / store.DATABASE).exists()
