@@ -83,7 +83,7 @@ def overall(found: Verdict, mark: Mark = Markup.escape) -> Markup:
     """The answer for all families, in one to three sentences."""
     metric = wording.metric(f"test_{found.metric}")
     if not found.standings:
-        return Markup("Not known yet: no finalist has been trained to its end, so nothing has been tested.")
+        return Markup("Not known yet: no finalist has a {}.").format(metric)
     lead = found.standings[0]
     measured = Markup("its mean {} is {} {}").format(metric, wording.number(lead.mean), seeds(lead))
     rest = _untested(found, mark)
@@ -94,10 +94,13 @@ def overall(found: Verdict, mark: Mark = Markup.escape) -> Markup:
         text = Markup("{} is better than {}: {}.").format(mark(lead.family), _names(by[BETTER], mark), measured)
         return text + rest
     if found.answer == EQUAL:
-        level = [mark(lead.family), *(mark(pair.second) for pair in by[EQUAL])]
-        text = Markup("No difference larger than {} between {}").format(
-            wording.number(found.delta, 2), Markup(wording.listing([str(one) for one in level]))
-        )
+        level = [lead.family, *(pair.second for pair in by[EQUAL])]
+        among = [pair for pair in found.comparisons if pair.first in level and pair.second in level]
+        if all(pair.answer == EQUAL for pair in among):
+            between = Markup(wording.listing([str(mark(family)) for family in level]))
+        else:
+            between = Markup("{} and each of {}").format(mark(lead.family), _names(by[EQUAL], mark))
+        text = Markup("No difference larger than {} between {}").format(wording.number(found.delta, 2), between)
         text += (
             Markup("; {} is better than {}.").format(mark(lead.family), _names(by[BETTER], mark))
             if by[BETTER]
@@ -332,7 +335,8 @@ def _untested(found: Verdict, mark: Mark) -> Markup:
     if not found.untested:
         return Markup("")
     names = Markup(wording.listing([str(mark(family)) for family in found.untested]))
-    return Markup(" {} could not be judged: no finalist of it was trained to its end.").format(names)
+    metric = wording.metric(f"test_{found.metric}")
+    return Markup(" {} could not be judged: no finalist of it has a {}.").format(names, metric)
 
 
 def _plain(said: Markup) -> str:

@@ -39,10 +39,10 @@ class Search:
     flops: float
     led: bool = False
 
-    @property
-    def ranked(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """The values that a winner is chosen from, and the others: one that was stopped wins only where none ended."""
-        return (self.finished, self.stopped) if self.finished else (self.stopped, ())
+    def ordered(self, direction: str) -> list[float]:
+        """All values from the worst to the best, as a winner is chosen: what was stopped wins only where none ended."""
+        down = direction == "min"
+        return [*sorted(self.stopped, reverse=down), *sorted(self.finished, reverse=down)]
 
 
 def search_of(frames: Frames, cell: str) -> Search:
@@ -62,22 +62,21 @@ def search_of(frames: Frames, cell: str) -> Search:
     return Search(values[COMPLETE], values[PRUNED], len(rows), hours, float(flops.sum()), led)
 
 
-def expected_best(values: Sequence[float], count: int, trials: Sequence[int], direction: str) -> np.ndarray:
-    """Expected best value of k of `count` trials, for each k in `trials`.
+def expected_best(values: Sequence[float], count: int, trials: Sequence[int]) -> np.ndarray:
+    """Expected best value of k of `count` trials, for each k in `trials`; `values` from the worst to the best.
 
     Trials without a value (`count` less the number of `values`) count as draws that came to nothing; that all k draws
     come to nothing is left out. NaN without any value.
     """
     if not len(values):
         return np.full(len(trials), np.nan)
-    ascending = np.sort(np.asarray(values, float)) if direction == "max" else np.sort(np.asarray(values, float))[::-1]
     rank = np.arange(count - len(values) + 1, count + 1)
     result = []
     for k in trials:
         # The one of this rank is the best of k draws in C(rank − 1, k − 1) of the C(count, k) ways.
         ways = np.where(rank >= k, gammaln(rank) - gammaln(np.maximum(rank - k, 0) + 1), -np.inf)
         weight = np.exp(ways - ways.max())
-        result.append(float(weight @ ascending / weight.sum()))
+        result.append(float(weight @ np.asarray(values, float) / weight.sum()))
     return np.array(result)
 
 
@@ -85,8 +84,10 @@ def gain(search: Search, trials: int, direction: str) -> float:
     """How much better the best of all trials is expected to be than that of `trials` of them; never negative."""
     if trials >= search.count:
         return 0.0
-    fewer, all_of_them = expected_best(search.ranked[0], search.count, [max(trials, 1), search.count], direction)
-    return abs(float(all_of_them - fewer))
+    values = search.ordered(direction)
+    fewer, all_of_them = expected_best(values, search.count, [max(trials, 1), search.count])
+    more = float(all_of_them - fewer)
+    return max(more if direction == "max" else -more, 0.0)
 
 
 def curve(search: Search, family: str, cell: str, direction: str) -> pd.DataFrame:
@@ -101,7 +102,7 @@ def curve(search: Search, family: str, cell: str, direction: str) -> pd.DataFram
             "trials": trials,
             "worker_hours": share * search.worker_hours,
             "flops": share * search.flops,
-            "expected_best": expected_best(search.ranked[0], search.count, trials.tolist(), direction),
+            "expected_best": expected_best(search.ordered(direction), search.count, trials.tolist()),
         },
         columns=list(COLUMNS),
     )

@@ -91,11 +91,11 @@ def ranking(table: pd.DataFrame, families: Sequence[str]) -> pd.DataFrame:
     for family in tested:
         cells = mine[mine["family"] == family]
         at_size = cells[(cells["size"] == common[0]) & (cells["data_fraction"] == common[1])] if common else cells[:0]
-        cheap = within[within["family"] == family].sort_values("loss")
+        cheap = within[within["family"] == family]
         row: dict[str, object] = {"family": family}
         for part, suffix in ((at_size, ""), (cheap, "_within")):
             if len(part):
-                first = part.iloc[0]
+                first = part.loc[part["loss"].idxmin()]
                 row |= {f"{key}{suffix}": first[key] for key in ("cell", "loss", "flops")}
                 row[f"trial{suffix}"] = first["trials"][0]
         rows.append(row)

@@ -78,20 +78,20 @@ class Frames:
         return tuple(dict.fromkeys(name for space in spaces for name in space))
 
     def is_choice(self, hyperparameter: str) -> bool:
-        """Whether it is one of a list of values, by the search spaces."""
-        return any(
-            space.get(hyperparameter, {}).get("type") == "choice"
-            for header in self.headers
-            for space in header.get("spaces", {}).values()
-        )
+        """Whether it is one of a list of values: in every space that has it, or one of words in any."""
+        ways = self._ways(hyperparameter)
+        lists = [way["values"] for way in ways if way.get("type") == "choice"]
+        words = any(isinstance(value, str | bool) for values in lists for value in values)
+        return words or 0 < len(lists) == len(ways)
 
     def is_log(self, hyperparameter: str) -> bool:
-        """Whether some search space draws it on a logarithmic scale."""
-        return any(
-            space.get(hyperparameter, {}).get("log")
-            for header in self.headers
-            for space in header.get("spaces", {}).values()
-        )
+        """Whether some search space draws it on a logarithmic scale; another may have a 0 in it."""
+        return any(way.get("log") for way in self._ways(hyperparameter))
+
+    def _ways(self, hyperparameter: str) -> list[Mapping[str, Any]]:
+        """How each space that has it draws it."""
+        spaces = [space for header in self.headers for space in header.get("spaces", {}).values()]
+        return [space[hyperparameter] for space in spaces if hyperparameter in space]
 
     def weights(self, trial: str) -> Path:
         """Where a finalist has left those of its network; the file may be gone."""
@@ -225,6 +225,11 @@ def _check_comparable(headers: Sequence[Header], folders: Sequence[Path]) -> Non
     for header, folder in zip(headers[1:], folders[1:], strict=True):
         if data_card(header).get("fingerprint") != data_card(first).get("fingerprint"):
             raise UserError(f"{folder}: its data are not those of {folders[0]}; write one report for each data set")
+        if len({header.get("judge"), first.get("judge")} - {None}) > 1:
+            raise UserError(
+                f"{folder}: its images were held against another judge than those of {folders[0]} (the data were "
+                "prepared twice); write one report for each"
+            )
         task, other = (data_card(one).get("task") for one in (header, first))
         if task != other:
             raise UserError(f"{folder}: learns {task}, {folders[0]} {other}; write one report for each task")

@@ -236,6 +236,8 @@ def _difference(one: Header, other: Header) -> str:
     """What of two sweeps would make their searches incomparable, as "sampler is"."""
     if data_card(one).get("fingerprint") != data_card(other).get("fingerprint"):
         return "data are"
+    if len({one.get("judge"), other.get("judge")} - {None}) > 1:
+        return "judge of images is"
     if metric_of(one) != metric_of(other):
         return "metric is"
     named = next((key for key in ALIKE if one["spec"].get(key) != other["spec"].get(key)), "")

@@ -19,6 +19,8 @@ AXES = ("params", "train_samples", "flops")
 # Through three points some power law always runs nearly; a floor takes one parameter more.
 FEWEST = 4
 FEWEST_FOR_FLOOR = 6
+# That a loss falls with compute is told where chance does as well in at most this share of so many shuffles.
+CHANCE, SHUFFLES = 0.05, 999
 # Each point is a mean over seeds of a tuned cell: there are no wild points to resist, and with so few of them a
 # robust objective runs through some exactly and understates its error.
 OBJECTIVE = Objective("squared")
@@ -131,7 +133,22 @@ def law_along(table: pd.DataFrame, family: str, axis: str) -> PowerLaw:
         larger, smaller = odd[0]
         reason = overtaking(larger, smaller)
         return PowerLaw(family, axis, len(rows), None, None, None, reason, None)
-    return power_law(rows, family, axis)
+    found = power_law(rows, family, axis)
+    if axis == "flops" and found.exponent and chance_of_falling(table[table["family"] == family]) > CHANCE:
+        reason = "over all cells the loss does not fall with compute more than it may by chance"
+        return PowerLaw(family, axis, len(rows), None, None, None, reason, None)
+    return found
+
+
+def chance_of_falling(cells: pd.DataFrame) -> float:
+    """In what share of shuffles of the losses over the cells loss falls with compute at least as it does.
+
+    Points that no cheaper one beats fall with compute however they were made; all of them together do not.
+    """
+    flops, losses = (np.log(cells[name].to_numpy(float)) for name in ("flops", "loss"))
+    centred, random = flops - flops.mean(), np.random.default_rng(0)
+    shuffled = np.array([random.permutation(losses) @ centred for _ in range(SHUFFLES)])
+    return float((1 + (shuffled <= losses @ centred + 1e-12).sum()) / (1 + SHUFFLES))
 
 
 def overtaken(table: pd.DataFrame, family: str) -> list[tuple[str, str]]:
@@ -158,6 +175,12 @@ def overtaken(table: pd.DataFrame, family: str) -> list[tuple[str, str]]:
 def overtaking(larger: str, smaller: str) -> str:
     """What such a pair means for a law: why it is so, the losses alone do not say."""
     return f"{larger} does worse than the smaller {smaller}, so size and data alone do not explain the loss"
+
+
+def own_sizes(frames: Frames) -> tuple[float, float]:
+    """The least and the greatest ratio of a finalist's own parameters to those of its size, where they are known."""
+    ratios = (frames.finals["own_params"] / frames.finals["params"]).dropna()
+    return (float(ratios.min()), float(ratios.max())) if len(ratios) else (1.0, 1.0)
 
 
 def undone(frames: Frames) -> tuple[int, int]:

@@ -176,10 +176,21 @@ def _json(content: Mapping[str, Any]) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def files_of(folder: Path) -> list[Path]:
+    """What a build has left in this folder, as its `contents.json` says; nothing where there is none."""
+    try:
+        sections = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sections"]
+        parts = [f"tables/{name}.csv" for section in sections for name in section["tables"]]
+        parts += [f"figures/{name}.svg" for section in sections for name in section["figures"]]
+    except (OSError, ValueError, KeyError, TypeError):  # a file of somebody else's
+        return []
+    return [path for part in (PAGE, MARKDOWN, MANIFEST, METRICS, *parts) if (path := folder / part).is_file()]
+
+
 def _write(folder: Path, files: Mapping[str, str]) -> None:
     """Write all files, the page last; remove what an earlier build left that this one does not make."""
     try:
-        for old in [*folder.glob("tables/*.csv"), *folder.glob("figures/*.svg")]:
+        for old in files_of(folder):
             if old.relative_to(folder).as_posix() not in files:
                 old.unlink()
         for name in sorted(files, key=lambda name: name == PAGE):

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.stats import t
 
 from orchestrator.errors import UserError
-from orchestrator.records import SIZES
+from orchestrator.records import SAMPLED, SIZES
 from orchestrator.report import influence
 from orchestrator.report.frames import Frames
 from orchestrator.report.scaling import Estimate, Fit, FitOptions, Objective, Points, fit
@@ -70,11 +70,12 @@ class Trend:
 def points(frames: Frames) -> pd.DataFrame:
     """One row a cell and hyperparameter, with COLUMNS: the best value, and the range `low` to `high` of the best few.
 
-    Where optimizers were searched too, only trials of one of them count, for each has rates of its own: of that which
+    What smaller cells led to does not count, for it follows the law that it was predicted by. Where optimizers were
+    searched too, only trials of one of them count, for each has rates of its own: of that which
     is the best trial's in most cells of the family. Cells with fewer than BEST_OF such trials are left out.
     """
     trials = influence.ranked(frames)
-    trials = trials[np.isfinite(trials["goodness"])]
+    trials = trials[np.isfinite(trials["goodness"]) & (trials["origin"] == SAMPLED)]
     samples = frames.cells.set_index("cell")["train_samples"].astype(float).to_dict()
     rows = []
     for name in (name for name in NAMES if name in frames.hyperparameters):

@@ -61,7 +61,14 @@ class Standing:
     @property
     def spread(self) -> float | None:
         """Standard deviation over seeds; None with a single seed."""
-        return float(np.std(self.values, ddof=1)) if len(self.values) > 1 else None
+        if len(self.values) < 2:
+            return None
+        return float(np.std(self.values, ddof=1)) if self.differ else 0.0
+
+    @property
+    def differ(self) -> bool:
+        """Whether its seeds gave more than one number; by rounding, the deviation of equal ones need not be 0."""
+        return max(self.values) > min(self.values)
 
 
 @dataclass(frozen=True)
@@ -173,7 +180,7 @@ def compare(ahead: Standing, behind: Standing, confidence: float, delta: float |
     if min(len(ahead.values), len(behind.values)) < 2:
         return replace(plain, obstacle=ONE_SEED)
     # Seeds that give the very same number (a coarse metric, few test rows) say nothing about the spread.
-    if min(float(np.var(one.values)) for one in (ahead, behind)) <= 0:
+    if not (ahead.differ and behind.differ):
         return replace(plain, obstacle=SAME_SEEDS)
     if ahead.luck is None or behind.luck is None:
         return replace(plain, obstacle=SHORT_SEARCH)

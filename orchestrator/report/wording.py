@@ -77,7 +77,7 @@ def number(value: float | None, digits: int = 4) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
     if value != 0 and not 1e-3 <= abs(value) < 1e6:
-        mantissa, exponent = f"{value:.{max(digits - 2, 0)}e}".split("e")
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
         power = f"10{_superscript(int(exponent))}"
         return (power if float(mantissa) == 1 else f"{mantissa}·{power}").replace("-", "−")
     digits_after = max(0, digits - 1 - math.floor(math.log10(abs(value)))) if value else 0
@@ -91,8 +91,8 @@ def setting(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        figures = number(value, 3)
-        return figures.rstrip("0").rstrip(".") if "." in figures and "·" not in figures else figures
+        figures, times, power = number(value, 3).partition("·")
+        return (figures.rstrip("0").rstrip(".") if "." in figures else figures) + times + power
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
@@ -101,6 +101,8 @@ def percent(share: float | None) -> str:
         return NOTHING
     if 0 < share < 0.005:
         return f"<1{THIN}%"
+    if 0.995 <= share < 1:
+        return f">99{THIN}%"
     return f"{100 * share:.0f}{THIN}%"
 
 

@@ -17,8 +17,10 @@ from orchestrator.report import answers, anytime, frames, verdict
 VALUES = (0.9, 0.2, 0.7, 0.4)
 
 
-def search(values: tuple[float, ...] = VALUES, count: int = 4, hours: float = 2.0) -> anytime.Search:
-    return anytime.Search(values, (), count, hours, 1e9)
+def search(
+    values: tuple[float, ...] = VALUES, count: int = 4, hours: float = 2.0, stopped: tuple[float, ...] = ()
+) -> anytime.Search:
+    return anytime.Search(values, stopped, count, hours, 1e9)
 
 
 @pytest.mark.parametrize("direction", ["max", "min"])
@@ -26,7 +28,7 @@ def test_the_closed_form_is_the_mean_over_all_ways_to_draw(direction: str) -> No
     best = max if direction == "max" else min
     for k in range(1, 5):
         by_hand = np.mean([best(drawn) for drawn in combinations(VALUES, k)])
-        assert anytime.expected_best(VALUES, 4, [k], direction)[0] == pytest.approx(by_hand)
+        assert anytime.expected_best(search().ordered(direction), 4, [k])[0] == pytest.approx(by_hand)
 
 
 def test_trials_that_came_to_nothing_count_as_draws() -> None:
@@ -35,18 +37,39 @@ def test_trials_that_came_to_nothing_count_as_draws() -> None:
     for k in range(1, 7):
         bests = [max(drawn) for drawn in combinations(trials, k)]
         by_hand = np.mean([value for value in bests if np.isfinite(value)])
-        assert anytime.expected_best(VALUES, 6, [k], "max")[0] == pytest.approx(by_hand)
+        assert anytime.expected_best(sorted(VALUES), 6, [k])[0] == pytest.approx(by_hand)
+
+
+@pytest.mark.parametrize("direction", ["max", "min"])
+def test_a_stopped_trial_wins_a_draw_that_holds_none_which_ended(direction: str) -> None:
+    """Two ended, three were stopped, one diverged; one of the stopped ones was the best of all by then."""
+    one = search((0.5, 0.8), 6, stopped=(0.1, 0.3, 0.9))
+    best = max if direction == "max" else min
+    trials = [(0.5, True), (0.8, True), (0.1, False), (0.3, False), (0.9, False), (None, False)]
+    for k in range(1, 7):
+        won = []
+        for drawn in combinations(trials, k):
+            ended, stopped = ([value for value, to_end in drawn if value and to_end == kind] for kind in (True, False))
+            won += [best(ended or stopped)] if ended or stopped else []
+        assert anytime.expected_best(one.ordered(direction), 6, [k])[0] == pytest.approx(np.mean(won))
+    assert anytime.curve(one, "mlp", "mlp-m-1", direction)["expected_best"].iloc[-1] == best(0.5, 0.8)
+
+
+def test_where_one_trial_ended_more_trials_are_still_worth_something() -> None:
+    one = search((0.9,), 6, stopped=(0.1, 0.2, 0.3, 0.4, 0.5))
+    assert anytime.gain(one, 3, "max") == pytest.approx(0.9 - (0.9 + np.mean([0.3, *[0.4] * 3, *[0.5] * 6])) / 2)
+    assert anytime.gain(search((0.2,), 2, stopped=(0.9,)), 1, "max") == 0, "what ended is worse than what was stopped"
 
 
 def test_many_trials_do_not_overflow() -> None:
     values = np.random.default_rng(0).normal(size=5000)
-    curve = anytime.expected_best(list(values), 6000, [1, 10, 100, 6000], "max")
+    curve = anytime.expected_best(sorted(values), 6000, [1, 10, 100, 6000])
     assert np.all(np.diff(curve) > 0)
     assert curve[-1] == values.max()
 
 
 def test_no_value_at_all_is_not_a_number() -> None:
-    assert np.isnan(anytime.expected_best([], 3, [1, 2], "max")).all()
+    assert np.isnan(anytime.expected_best([], 3, [1, 2])).all()
 
 
 def test_the_gain_is_between_the_best_and_what_fewer_trials_expect() -> None:

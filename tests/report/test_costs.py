@@ -13,6 +13,10 @@ from made_up import finished_run, spec
 
 from orchestrator import history
 from orchestrator.report import costs, frames, render
+from orchestrator.report.contents import Options
+from orchestrator.report.pieces import Context
+from orchestrator.report.sections import run
+from orchestrator.report.theme import Dress
 
 Made = Callable[..., Path]
 SECTION = "sweeps: [demo]\nsections: [budget]\n"
@@ -58,6 +62,8 @@ def test_the_report_counts_as_the_budget_does(tmp_path: Path) -> None:
     assert table["flops"].sum() == told.spent.flops
     assert table["worker_hours"].sum() == pytest.approx(told.spent.worker_hours(told.last_event))
     assert frame.headers[0]["spent"]["trials"] == len(told.trials)
+    spending = run.spending(Context(frame, Options(), Dress(frame.families))).set_index("status")
+    assert spending["flops"].sum() == told.spent.flops and spending.loc["diverged", "flops"].sum() > 0
     assert set(frame.trials["attempts"]) == {1}
 
 

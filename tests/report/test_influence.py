@@ -11,6 +11,11 @@ import pandas as pd
 import pytest
 
 from orchestrator.report import frames, influence, render
+from orchestrator.report.contents import Options
+from orchestrator.report.influence import Influence
+from orchestrator.report.pieces import Context
+from orchestrator.report.sections import importance
+from orchestrator.report.theme import Dress
 
 
 def test_epsilon_squared_is_kelleys() -> None:
@@ -69,6 +74,22 @@ def test_few_trials_have_no_share_by_any_measure(made_up: Callable[..., Path], r
     path = made_up("sweeps: [demo]\n", recipe(search=2))
     found = influence.influences(frames.read([path.parents[1] / "runs" / "demo"]))
     assert all(one.fanova is None and one.ped_anova is None for one in found)
+
+
+def test_a_measure_that_has_no_word_on_it_is_not_said_to_agree(made_up: Callable[..., Path], recipe: Any) -> None:
+    path = made_up("sweeps: [demo]\n", recipe(search=4, families=("mlp",)))
+    read = frames.read([path.parents[1] / "runs" / "demo"])
+    context = Context(read, Options(), Dress(read.families))
+
+    def said(fanova: float | None, ped_anova: float | None) -> str:
+        best = Influence("mlp", "momentum", 40, 0.5, 0.01, fanova, ped_anova)
+        return importance.answer(context, [best, Influence("mlp", "dropout", 40, 0.1, 0.9, 0.2, 0.2)]).striptags()
+
+    assert said(0.6, 0.6).endswith("Two other measures, fANOVA and PED-ANOVA, say the same.")
+    assert said(None, 0.6).endswith("Another measure, PED-ANOVA, says the same.")
+    assert said(None, 0.1).endswith("Another measure, PED-ANOVA, does not say so: read the order with care.")
+    assert said(0.6, 0.1).endswith("fANOVA and PED-ANOVA, do not both say so: read the order with care.")
+    assert said(None, None) == "What mattered most was the momentum for mlp."
 
 
 def test_the_answer_says_whether_the_measures_agree(made_up: Callable[..., Path], recipe: Any) -> None:

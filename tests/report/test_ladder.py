@@ -98,6 +98,19 @@ def test_the_interval_of_an_exponent_holds_for_few_points() -> None:
     assert 0.86 <= np.mean(inside) <= 0.95
 
 
+def test_a_loss_that_does_not_depend_on_compute_rarely_gets_a_law_along_it() -> None:
+    """The points that no cheaper one beats fall with compute all the same: alone they give a law in one of seven."""
+    random, told = np.random.default_rng(0), 0
+    sizes, rows = (values.ravel() for values in np.meshgrid([1e3, 4e3, 16e3], [250.0, 1e3, 4e3]))
+    for _ in range(200):
+        losses = np.exp(0.1 * random.normal(size=9))
+        made = table(sizes, losses).assign(
+            train_samples=rows, flops=sizes * rows, data_fraction=rows / 4e3, loss_sd=0.05, luck_sd=0.1, seeds=3
+        )
+        told += ladder.law_along(made, "mlp", "flops").exponent is not None
+    assert told <= 16
+
+
 def test_cells_that_share_a_size_count_by_their_mean() -> None:
     """As those of two sweeps of one family may: neither the worse nor the better of them stands for the size."""
     sizes, losses = np.array([1e3, 1e4, 1e4]), np.array([4.0, 1.0, 3.0])

@@ -197,11 +197,15 @@ def test_text_from_a_run_cannot_become_markup(page: Path) -> None:
 
 def test_what_an_earlier_build_left_is_gone(made_up: Made) -> None:
     path = made_up("sweeps: [demo]\nsections: [summary]\n")
-    page = build(path)
+    folder = build(path).parent
+    mine = [folder / "tables" / "of-mine.csv", folder / "figures" / "of-mine.svg"]
+    for file in mine:
+        file.write_text("not the report's", encoding="utf-8")
     path.write_text("sweeps: [demo]\nsections: [cells]\n", encoding="utf-8")
     build(path)
-    assert [file.name for file in page.parent.glob("tables/*")] == ["cells.csv"]
-    assert list(page.parent.glob("figures/*")) == []
+    there = {*folder.glob("tables/*"), *folder.glob("figures/*")}
+    assert there == {folder / "tables" / "cells.csv", *mine}, "what lies there beside it is left alone"
+    assert set(render.files_of(folder)) == {file for file in folder.rglob("*") if file.is_file()} - set(mine)
 
 
 def test_a_folder_that_cannot_be_written_to_is_a_clear_error(made_up: Made, tmp_path: Path) -> None:
@@ -210,10 +214,57 @@ def test_a_folder_that_cannot_be_written_to_is_a_clear_error(made_up: Made, tmp_
         render.build(made_up("sweeps: [demo]\nsections: [failures]\n"), tmp_path / "runs", tmp_path / "taken")
 
 
+def test_families_may_draw_the_same_hyperparameter_in_other_ways(
+    made_up: Made, recipe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of numbers beside a range, a range from 0 beside a logarithmic one, and one that no trial has had."""
+    path = made_up("sweeps: [demo]\nsections: [search]\n", recipe(families=("mlp", "lenet"), search=4))
+    header, tables = frames.read_run(Path("demo"))
+    spaces = {family: dict(space) for family, space in header["spaces"].items()}
+    spaces["mlp"]["dropout"] = {"type": "choice", "values": [0.0]}
+    spaces["mlp"]["weight_decay"] = {"type": "float", "low": 0.0, "high": 0.01}
+    spaces["mlp"]["patch"] = {"type": "choice", "values": ["large"]}
+    spaces["lenet"]["l1"] = {"type": "float", "low": 1e-6, "high": 1e-3, "log": True, "when": {"optimizer": ["lion"]}}
+    trials = [
+        row | {"config": json.dumps(json.loads(row["config"]) | {"weight_decay": 0.0})}
+        if row["trial"] == "mlp-s-1-t000"
+        else row
+        for row in tables["trials"]
+    ]
+    changed = header | {"spaces": spaces}, tables | {"trials": trials}
+    monkeypatch.setattr(frames, "read_run", lambda run_dir: changed)
+    assert "weight decay: validation accuracy" in build(path).read_text(encoding="utf-8")
+    read = frames.read([Path("demo")])
+    assert [name for name in read.hyperparameters if read.is_choice(name)] == [
+        *("batch_size", "optimizer", "nesterov", "schedule", "activation", "patch")
+    ]
+
+
+def test_networks_that_are_not_of_their_sizes_parameters_are_told(
+    made_up: Made, recipe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = made_up("sweeps: [demo]\nsections: [scaling]\n", recipe(families=("mlp",), search=4))
+    assert "networks that were found have" not in build(path).read_text(encoding="utf-8")
+    header, tables = frames.read_run(Path("demo"))
+    trials = [row | {"own_params": row["params"] * (2 if row["size"] == "m" else 1)} for row in tables["trials"]]
+    monkeypatch.setattr(frames, "read_run", lambda run_dir: (header, dict(tables) | {"trials": trials}))
+    assert "networks that were found have 1.0 to 2.0 times as many" in build(path).read_text(encoding="utf-8")
+
+
+def test_of_one_family_no_differences_are_explained(made_up: Made, recipe: Any) -> None:
+    asked = "sweeps: [demo]\nsections: [summary]\n"
+    one, two = (
+        build(made_up(asked, recipe(families=families, search=4))).read_text(encoding="utf-8")
+        for families in (("mlp",), ("mlp", "lenet"))
+    )
+    assert "the bar is what fresh seeds change" in one and "whole interval" not in one
+    assert "whole interval" in two and "the bar is what fresh seeds change" not in two
+
+
 @pytest.mark.parametrize(
     ("change", "section", "said"),
     [
-        ({"finals": 0}, "summary", "no finalist has been trained"),
+        ({"finals": 0}, "summary", "no finalist has a test accuracy"),
         ({"finals": 0}, "scaling", "no finalist has been tested"),
         ({"families": ("mlp",)}, "summary", "Only mlp was tested"),
         ({"finals": 1}, "summary", "Cannot tell"),

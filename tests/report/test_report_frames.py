@@ -137,6 +137,19 @@ def test_sweeps_on_other_data_are_not_mixed(made_up: Callable[..., Path], recipe
         frames.read([runs / "demo", runs / "other"])
 
 
+def test_images_held_against_two_judges_are_not_compared(
+    made_up: Callable[..., Path], recipe: Any, monkeypatch: Any
+) -> None:
+    path = made_up("sweeps: [demo, other]\n", recipe(), recipe(name="other", seed=2))
+    both = [path.parents[1] / "runs" / name for name in ("demo", "other")]
+    first, judges = frames.read_run, {"demo": "a", "other": "a"}
+    monkeypatch.setattr(frames, "read_run", lambda run: ({**first(run)[0], "judge": judges[run.name]}, first(run)[1]))
+    frames.read(both)
+    judges["other"] = "b"
+    with pytest.raises(UserError, match="against another judge than those of"):
+        frames.read(both)
+
+
 def test_ids_of_several_sweeps_do_not_collide(made_up: Callable[..., Path], recipe: Any) -> None:
     path = made_up("sweeps: [demo, other]\n", recipe(), recipe(name="other", seed=2))
     read = frames.read([path.parents[1] / "runs" / name for name in ("demo", "other")])

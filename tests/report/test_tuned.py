@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from orchestrator.records import PREDICTED
 from orchestrator.report import frames, render, tuned
 
 Made = Callable[..., Path]
@@ -88,6 +90,15 @@ def test_a_point_is_the_mean_of_the_best_trials_with_the_usual_optimizer(made_up
     assert points["optimizer"].nunique() == 1
     # In the made-up sweep 0.01 is best at every scale.
     assert points.loc[points["hyperparameter"] == "learning_rate", "best"].between(0.002, 0.05).all()
+
+
+def test_what_smaller_cells_led_to_is_no_witness_of_a_trend(made_up: Made, recipe: Any) -> None:
+    frame = read(made_up(SECTION, recipe(families=("mlp",), search=40)))
+    row = tuned.points(frame).query("cell == 'mlp-s-1' and hyperparameter == 'learning_rate'").iloc[0]
+    origins = frame.trials["origin"].mask(frame.trials["trial"] == row["best_trial"], PREDICTED)
+    without = tuned.points(replace(frame, trials=frame.trials.assign(origin=origins)))
+    other = without.query("cell == 'mlp-s-1' and hyperparameter == 'learning_rate'").iloc[0]
+    assert other["best_trial"] != row["best_trial"] and other["trials"] == row["trials"] - 1
 
 
 def test_a_sweep_without_a_trend_is_not_given_one(made_up: Made, recipe: Any) -> None:

@@ -82,6 +82,15 @@ def test_a_difference_that_does_not_matter_is_none_even_where_it_is_certain() ->
     assert "No difference larger than 2.0 between a and b." in str(answers.overall(found))
 
 
+def test_only_pairs_that_were_held_against_each_other_are_said_to_be_level() -> None:
+    a, b, c = (family(name, spread(mean, sd, 8)) for name, mean, sd in (("a", 2, 0.2), ("b", 1.9, 1), ("c", 1.8, 1)))
+    found = decided(a, b, c, delta=1.4)
+    answer = {pair.first + pair.second: pair.answer for pair in found.comparisons}
+    assert answer == {"ab": EQUAL, "ac": EQUAL, "bc": UNSETTLED}
+    assert "No difference larger than 1.4 between a and each of b and c." in str(answers.overall(found))
+    assert "between a, b and c." in str(answers.overall(decided(a, b, c, delta=2.0)))
+
+
 def test_more_seeds_are_as_many_as_it_takes() -> None:
     """Simulated: with what was asked for added, four of five experiments find the difference that was seen."""
     a, b = family("a", spread(0.8, 1, 5)), family("b", spread(0, 1, 5))
@@ -124,6 +133,7 @@ def test_a_tiny_difference_takes_too_many_seeds() -> None:
     [
         ([1.0], [0.0, 0.1], verdict.ONE_SEED),
         ([1.0, 1.0], [0.0, 0.1], verdict.SAME_SEEDS),
+        ([0.675] * 3, [0.1, 0.2], verdict.SAME_SEEDS),  # whose variance is 1.2e-32
     ],
 )
 def test_an_unknown_spread_gives_no_interval(a: list[float], b: list[float], obstacle: str) -> None:

@@ -22,7 +22,7 @@ def test_short_keeps_three_digits_and_a_prefix(value: float | None, text: str) -
         (12.3456, "12.35"),
         (123456.7, "123,457"),
         (-0.5, "−0.5000"),
-        (3e-5, "3.00·10⁻⁵"),
+        (3e-5, "3.000·10⁻⁵"),
         (float("inf"), "∞"),
         (0.0, "0"),
     ],
@@ -37,6 +37,7 @@ def test_number_keeps_four_digits(value: float, text: str) -> None:
         (0.001, "0.001"),
         (1e-4, "10⁻⁴"),
         (2.5e-4, "2.5·10⁻⁴"),
+        (3e-5, "3·10⁻⁵"),
         (0.1 + 0.2, "0.3"),
         (64, "64"),
         (True, "yes"),
@@ -84,3 +85,15 @@ def test_a_metric_is_said_in_words(name: str, text: str) -> None:
 
 def test_a_capital_leaves_other_letters_as_they_are() -> None:
     assert wording.capital("test Fréchet distance") == "Test Fréchet distance"
+
+
+def test_two_digits_are_two_of_a_small_number_too() -> None:
+    assert wording.number(9.6e-4, 2) == "9.6·10⁻⁴"
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.9972, ">99\u202f%"), (1.0, "100\u202f%"), (0.001, "<1\u202f%"), (0, "0\u202f%"), (0.5, "50\u202f%")],
+)
+def test_hardly_all_and_hardly_any_are_not_said_to_be_all_and_none(share: float, text: str) -> None:
+    assert wording.percent(share) == text

@@ -222,11 +222,11 @@ def _ranking(context: Context, ranking: pd.DataFrame) -> Table:
 def _method(context: Context) -> Markup:
     return paragraph(
         "From the laws of loss against training compute of the scaling section, one point a cell on the lower envelope "
-        "of each family (the cells that no cheaper one beats); Student’s intervals, {} draws of each law, all pairs at "
-        "once with {} % (Bonferroni’s correction: the more pairs, the wider each). That the "
-        "order may change is the share of draws in which the two curves cross, within what both ran and {} times "
-        "beyond. Compute is that of training one finalist: what the search took is not in it. A size is a word of the "
-        "ladder; families of one size differ in parameters and compute.",
+        "of each family (the cells that no cheaper one beats, a choice that the intervals do not reckon with); "
+        "Student’s intervals, {} draws of each law, all pairs at once with {} % (Bonferroni’s correction: the more "
+        "pairs, the wider each). That the order may change is the share of draws in which the two curves cross, within "
+        "what both ran and {} times beyond. Compute is that of training one finalist: what the search took is not in "
+        "it. A size is a word of the ladder; families of one size differ in parameters and compute.",
         f"{catch_up.REPEATS:,}",
         f"{100 * context.options.confidence:g}",
         f"{catch_up.REACH:g}",

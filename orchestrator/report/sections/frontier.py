@@ -15,6 +15,7 @@ from orchestrator.report.pieces import Column, Context, Figure, Row, Section, Ta
 from orchestrator.report.scaling import LAWS
 from orchestrator.report.scaling.fit import floor_sentence
 from orchestrator.report.scaling.frontier import ALIKE, Route
+from orchestrator.report.sections.scaling import own_sizes
 
 DASHES = {"joint fit": "-", "envelope": ":"}
 MOST_SAID = 3
@@ -32,7 +33,7 @@ def section(context: Context) -> Section:
     return Section(
         question=question,
         answer=_answer(context, found),
-        blocks=[_figure(context, found), _table(context, found), _next_runs(context, found), _method()],
+        blocks=[_figure(context, found), _table(context, found), _next_runs(context, found), _method(context)],
         numbers=numbers,
     )
 
@@ -270,13 +271,14 @@ def _interval(row: Row) -> str:
     return f"{_factor(row['low'])} to {_factor(row['high'])}"
 
 
-def _method() -> Markup:
+def _method(context: Context) -> Markup:
     return paragraph(
         "Three routes to the same answer, each wrong in its own way. Joint fit: loss = E + A·N<sup>−α</sup> + "
         "B·D<sup>−β</sup> through all points, least squares on the logarithm of the loss, intervals from {} resamples. "
         "Best of each budget: among cells of equal compute, if there are such. Lower envelope: the cells that no "
         "cheaper one beats. Routes agree where their sizes at ten times the largest compute differ less than {} times. "
-        "Compute is the measured FLOPs of one finalist; what the search took is not in it.",
+        "Compute is the measured FLOPs of one finalist; what the search took is not in it.{}",
         optimal.BOOTSTRAP,
         f"{ALIKE:g}",
+        own_sizes(context),
     )

@@ -9,6 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from orchestrator.records import SAMPLED
 from orchestrator.report import influence, svg, theme, tuned, wording
 from orchestrator.report.pieces import (
     Column,
@@ -74,7 +75,7 @@ def _answer(context: Context, table: pd.DataFrame, trends: Sequence[Trend]) -> M
 def _too_few(context: Context) -> Markup:
     """Why no cell has a best value."""
     trials = influence.ranked(context.frames)
-    trials = trials[np.isfinite(trials["goodness"])]
+    trials = trials[np.isfinite(trials["goodness"]) & (trials["origin"] == SAMPLED)]
     most = int(trials.groupby("cell").size().max()) if len(trials) else 0
     if most < tuned.BEST_OF or "config.optimizer" not in trials:
         return Markup(
@@ -273,6 +274,8 @@ def _method() -> Markup:
         "cell; the factor is ten to the power a (or b). All intervals hold at once with {} % (Bonferroni’s correction: "
         "the more questions, the wider each); they "
         "reckon with the scatter of the cells, in which is the luck of a short search. Where optimizers were searched "
-        "too, only trials of the one that won most often count. The value is the peak rate, before any schedule.",
+        "too, only trials of the one that won most often count. Trials that smaller cells led to do not; where there "
+        "are such, the search went on around them, and the cells are less independent of each other than the interval "
+        "takes them for. The value is the peak rate, before any schedule.",
         f"{100 * tuned.LEVEL:g}",
     )

@@ -15,6 +15,7 @@ from orchestrator.report.pieces import Column, Context, Figure, Table, families_
 
 NAME = "importance"
 MOST_BARS = 8
+MEASURES = {"fanova": "fANOVA", "ped_anova": "PED-ANOVA"}
 
 
 def answer(context: Context, found: Sequence[Influence]) -> Markup:
@@ -52,22 +53,30 @@ def answer(context: Context, found: Sequence[Influence]) -> Markup:
 
 
 def _agreement(context: Context, found: Sequence[Influence], first: dict[str, Influence | None]) -> Markup:
-    """For how many of the families with a winner fANOVA and PED-ANOVA put the same one first."""
+    """For how many of the families with a winner fANOVA and PED-ANOVA, where they tell, put the same one first."""
     alike: list[str] = []
     other: list[str] = []
+    said: set[str] = set()
     for family, winner in first.items():
         if winner is not None:
             mine = [one for one in found if one.family == family]
             # fANOVA has no word on what does not apply to all trials.
-            asked = ("ped_anova",) if winner.fanova is None else ("fanova", "ped_anova")
-            tops = {_top(mine, measure) for measure in asked} - {None}
-            (alike if tops == {winner.hyperparameter} else other).append(family)
+            tops = {name: _top(mine, name) for name in MEASURES if getattr(winner, name) is not None}
+            if tops:
+                said |= set(tops)
+                (alike if set(tops.values()) == {winner.hyperparameter} else other).append(family)
+    names = wording.listing([title for name, title in MEASURES.items() if name in said])
+    others = Markup("Two other measures, {},") if len(said) > 1 else Markup("Another measure, {},")
+    say, do = ("say", "do not both say") if len(said) > 1 else ("says", "does not say")
+    others = Markup(" ") + others.format(names)
+    if not said:
+        return Markup("")
     if not other:
-        return Markup(" Two other measures, fANOVA and PED-ANOVA, say the same.")
+        return Markup("{} {} the same.").format(others, say)
     if not alike:
-        return Markup(" The two other measures, fANOVA and PED-ANOVA, do not both say so: read the order with care.")
-    return Markup(" Two other measures, fANOVA and PED-ANOVA, say the same for {}, not for {}.").format(
-        families_marked(context, alike), families_marked(context, other)
+        return Markup("{} {} so: read the order with care.").format(others, do)
+    return Markup("{} {} the same for {}, not for {}.").format(
+        others, say, families_marked(context, alike), families_marked(context, other)
     )
 
 

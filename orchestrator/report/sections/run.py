@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 
 from orchestrator.data.card import sample, shape
 from orchestrator.records import COMPLETE, DIVERGED, ENDED, FAILED, PRUNED, SEARCH, STATUSES
+from orchestrator.report import costs, svg, theme, wording
 from orchestrator.report import frames as run_frames
-from orchestrator.report import svg, theme, wording
 from orchestrator.report.pieces import Column, Context, Figure, Section, Table, definitions
 from orchestrator.spec import NO_LIMIT
 
@@ -37,10 +37,11 @@ def section(context: Context) -> Section:
 
 
 def spending(context: Context) -> pd.DataFrame:
-    """Trials, epochs, training seconds and FLOPs per kind and status."""
+    """Trials, epochs, training seconds and FLOPs per kind and status; broken-off epochs count, as in `costs`."""
     trials = context.frames.trials
     kind = (trials["kind"] == SEARCH).map({True: "search", False: "finalists"})
-    grouped = trials.assign(kind=kind).groupby(["kind", "status"], sort=False)
+    flops = costs.of_trials(context.frames)["flops"]
+    grouped = trials.assign(kind=kind, flops=flops).groupby(["kind", "status"], sort=False)
     frame = grouped.agg(
         trials=("trial", "size"), epochs=("epochs", "sum"), seconds=("seconds", "sum"), flops=("flops", "sum")
     ).reset_index()
@@ -245,7 +246,8 @@ def _rows(sizes: Mapping[str, int], fractions: Sequence[float]) -> str:
 
 def _ran(header: run_frames.Header, known: dict[str, object]) -> str:
     ended = header.get("ended")
-    when = f"ended {datetime.datetime.fromtimestamp(float(ended), datetime.UTC):%Y-%m-%d %H:%M} UTC, " if ended else ""
+    verb = "ended" if header.get("state") else "last heard of"
+    when = f"{verb} {datetime.datetime.fromtimestamp(float(ended), datetime.UTC):%Y-%m-%d %H:%M} UTC, " if ended else ""
     least = "at least " if known["killed"] else ""
     wall = f"{least}{wording.duration(known['wall'])} on the clock" if isinstance(known["wall"], float) else ""
     workers = f", {wording.plural(known['workers'], 'worker')}" if isinstance(known["workers"], int) else ""

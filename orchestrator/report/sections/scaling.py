@@ -42,7 +42,12 @@ def section(context: Context) -> Section:
         question="How does the loss scale?",
         answer=_answer(context, table, laws),
         answered=table.empty,
-        blocks=[_figure(context, table, laws), _laws_table(context, laws), _points_table(context, table), _method()],
+        blocks=[
+            _figure(context, table, laws),
+            _laws_table(context, laws),
+            _points_table(context, table),
+            _method(context),
+        ],
         numbers=numbers
         | {
             "cells_worse_than_a_smaller_one": sum(
@@ -53,8 +58,10 @@ def section(context: Context) -> Section:
 
 
 def _answer(context: Context, table: pd.DataFrame, laws: Sequence[PowerLaw]) -> Markup:
-    if table.empty:
+    if table.empty and context.frames.finals.empty:
         return Markup("Not known yet: no finalist has been tested, so there is no point to draw.")
+    if table.empty:
+        return Markup("Cannot tell: no finalist has a test loss above 0, and a power law is of such alone.")
     changes = []
     for family in context.frames.families:
         factor = ladder.improvement(table, family, "params")
@@ -283,14 +290,29 @@ def _points_table(context: Context, table: pd.DataFrame) -> Table:
     )
 
 
-def _method() -> Markup:
+def own_sizes(context: Context) -> str:
+    """That networks which were found are larger or smaller than their size says, where they are."""
+    least, most = ladder.own_sizes(context.frames)
+    if least >= 0.9 and most <= 1.1:
+        return ""
+    return (
+        f" Parameters are those of a size with its family’s defaults; the networks that were found have "
+        f"{wording.number(least, 2)} to {wording.number(most, 2)} times as many."
+    )
+
+
+def _method(context: Context) -> Markup:
     return paragraph(
         "Law: loss = E + A·x<sup>−α</sup> where there are {} points or more and they show a floor E (the loss that is "
         "left however large x gets), else "
         "loss = A·x<sup>−α</sup> with {} or more; least squares on the logarithm of the loss, one point a cell. "
         "The interval is that of the points around the law: it does not say that the law goes on beyond them. "
         "Intervals of laws hold in 90 % of cases, each by itself; those between families all at once, at the "
-        "confidence that is said there.",
+        "confidence that is said there. Along compute the points are chosen for their low losses, so that an interval "
+        "holds less often the weaker the law (simulated, nine cells, losses known to a tenth: in 85 % with an exponent "
+        "of 0.15, in 65 % of those told with 0.05); none is told where the losses of all cells fall with compute no "
+        "more than by chance.{}",
         ladder.FEWEST_FOR_FLOOR,
         ladder.FEWEST,
+        own_sizes(context),
     )

@@ -34,7 +34,9 @@ def figure(context: Context, trials: pd.DataFrame, found: Sequence[Influence]) -
     air = max((limits[1] - limits[0]) * 0.08, 1e-6)
     shown = coordinates.thinned(trials, MOST_POINTS)
     panels = []
-    names = coordinates.by_importance(context, found)[:MOST_SLICES]
+    names = [name for name in coordinates.by_importance(context, found) if shown[f"config.{name}"].notna().any()][
+        :MOST_SLICES
+    ]
     for hyperparameter in names:
         with theme.style(f"{name}-{hyperparameter}"):
             panels.append(_slice(context, shown, hyperparameter, (limits[0] - air, limits[1] + air)))
@@ -73,10 +75,11 @@ def _slice(context: Context, trials: pd.DataFrame, hyperparameter: str, limits: 
         clip_on=False,
     )
     if ticks is None:
-        if context.frames.is_log(hyperparameter):
+        if context.frames.is_log(hyperparameter) and (rows["_x"] > 0).all():
             theme.log_axis(axes, "x", rows["_x"].to_numpy(float), wording.setting)
         else:
-            axes.xaxis.set_major_locator(MaxNLocator(4))
+            whole = bool((rows["_x"] % 1 == 0).all())
+            axes.xaxis.set_major_locator(MaxNLocator(4, integer=whole))
     else:
         axes.set_xlim(-0.5, len(ticks) - 0.5)
         axes.set_xticks(range(len(ticks)), ticks)

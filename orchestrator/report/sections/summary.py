@@ -240,6 +240,13 @@ def _out_of_reach(found: Verdict) -> str:
 def _method(context: Context, found: Verdict) -> Markup:
     rows = context.frames.card.get("sizes", {}).get("test")
     on = f" of {rows:,} rows" if rows else ""
+    if len(found.standings) == 1:
+        return paragraph(
+            "How to read this: the bar is what fresh seeds change, the thin line also what another search would have "
+            "found by luck, for better or worse (estimated from the spread of the best trials and from how much of its "
+            "lead the winner kept on fresh seeds); neither covers what another test split{} would change.",
+            on,
+        )
     pairs = len(found.comparisons)
     at_once = (
         f"All {pairs} intervals hold at once (by Bonferroni’s correction: the more pairs, the wider each). "
