@@ -70,7 +70,7 @@ def drawn(name: str) -> str:
 
 
 # A family has its place here on every page, whatever else is on it; one that is not named takes the first that is free.
-# The table of models can't be asked, for a report needs no torch.
+# The table of models can't be asked: but for what generators make, a report needs no torch.
 USUAL_ORDER = (
     *("perceptron", "mlp", "lenet", "alexnet", "vgg", "resnet", "inception", "efficientnet", "vit", "unet", "gnn"),
     *("rnn", "lstm", "gru", "gpt", "seq2seq", "transformer", "bert", "vae", "gan", "diffusion"),
