@@ -12,12 +12,22 @@ import pytest
 import torch
 from torch import nn
 
-from orchestrator.models import alexnet, lenet, resnet, vgg
+from orchestrator.models import alexnet, efficientnet, inception, lenet, resnet, vgg
 
 
 def published_resnet(blocks: tuple[int, ...], *, bottleneck: bool = False) -> nn.Module:
     model = resnet.ResNet(resnet.Config(2, blocks, bottleneck), (1, 128, 1024), 10)
     return nn.Sequential(model.conv1, model.blocks)
+
+
+def published_efficientnet() -> nn.Module:
+    maps = efficientnet.EfficientNet(efficientnet.Config(0), (1, 128, 1024), 10).maps
+    for block in maps.modules():
+        if isinstance(block, efficientnet.MBConv):  # squeeze and excitation has means of whole maps: it sees them all
+            block.layers = nn.Sequential(
+                *(layer for layer in block.layers if not isinstance(layer, efficientnet.SqueezeExcitation))
+            )
+    return maps
 
 
 # Network → its maps, the columns that are seen. AlexNet, VGG-16 and ResNet-50: Araujo, Norris, Sim, "Computing
@@ -31,6 +41,16 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
         195,
     ),
     "VGG-16": (lambda: vgg.VGG(vgg.Config(2, (2, 2, 3, 3, 3), 4), (1, 64, 512), 10).maps, 212),
+    # By hand, through the 5×5 of each module: 27 after the stem, then 32 for each of places 8 apart, and so on.
+    "GoogLeNet": (
+        lambda: inception.GoogLeNet(inception.Config(0.05, tuple(inception.MODULES)), (1, 128, 1024), 10).maps,
+        27 + 32 * 2 + 16 + 64 * 5 + 32 + 128 * 2,
+    ),
+    # By hand, a stage each: the stem's 3, then (kernel - 1) times how far its places are apart, layer by layer.
+    "EfficientNet-B0": (
+        published_efficientnet,
+        3 + 4 + (4 + 8) + (16 + 32) + (16 + 32 * 2) + 64 * 3 + (64 + 128 * 3) + 64,
+    ),
     # By hand: 11 after the stem, then 8 for each 3×3 of places 4 apart, 16 of 8 apart, and so on.
     "ResNet-18": (lambda: published_resnet((2, 2, 2, 2)), 11 + 8 * (4 + 1) + 16 * (3 + 1) + 32 * (3 + 1) + 64 * 3),
     "ResNet-50": (lambda: published_resnet((3, 4, 6, 3), bottleneck=True), 483 - 8 - 16 - 32),
