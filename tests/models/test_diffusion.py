@@ -42,10 +42,16 @@ def test_refuses_what_is_no_image_in_one_line(shape: tuple[int, ...]) -> None:
     assert "\n" not in str(error.value) and "×".join(map(str, shape)) in str(error.value)
 
 
-@pytest.mark.parametrize("wrong", [0, STEPS + 1])
-def test_a_number_of_sampling_steps_outside_its_range_is_refused(wrong: int) -> None:
-    with pytest.raises(UserError, match="sampling_steps must be from 1 to 1000"):
-        build(sampling_steps=wrong)
+@pytest.mark.parametrize(("wrong", "levels"), [(0, STEPS), (STEPS + 1, STEPS), (101, 100)])
+def test_a_number_of_sampling_steps_outside_its_range_is_refused(wrong: int, levels: int) -> None:
+    with pytest.raises(UserError, match=rf"sampling_steps must be from 1 to {levels} \(noise_levels\), found {wrong}"):
+        build(sampling_steps=wrong, noise_levels=levels)
+
+
+def test_too_few_noise_levels_are_refused() -> None:
+    build(noise_levels=25, sampling_steps=25)
+    with pytest.raises(UserError, match="noise_levels must be at least 25, found 24"):
+        build(noise_levels=24, sampling_steps=5)
 
 
 def test_operations_equal_a_count_by_hand() -> None:
@@ -90,6 +96,22 @@ def test_the_cosine_schedule_is_the_papers_but_for_the_clipped_last_step() -> No
 
 
 @pytest.mark.parametrize("noise_schedule", SCHEDULES)
+@pytest.mark.parametrize("levels", [100, 300, 4000])
+def test_with_any_number_of_levels_the_way_is_the_same(noise_schedule: str, levels: int) -> None:
+    """As far along, as much is left of the image; and what the network is told of the place is the same."""
+    few, many = remaining(noise_schedule, levels), remaining(noise_schedule)
+    assert len(few) == levels
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+        assert few[round(share * levels) - 1].item() == pytest.approx(many[round(share * STEPS) - 1].item(), abs=0.01)
+    assert few[-1] < 1e-4 and few[0] > 0.99
+    told: list[Tensor] = []
+    model = build(noise_schedule=noise_schedule, noise_levels=levels)
+    model.average.register_forward_pre_hook(lambda _, inputs: told.append(inputs[1]))
+    model.noise(torch.rand(2, 1, 8, 8), torch.tensor([0, levels // 2]))
+    assert told[0].tolist() == pytest.approx([0, 500])
+
+
+@pytest.mark.parametrize("noise_schedule", SCHEDULES)
 def test_noise_takes_the_place_of_the_image_with_the_same_variance(noise_schedule: Any) -> None:
     model = build(noise_schedule=noise_schedule)
     images, noise = torch.rand(4, 1, 8, 8), torch.randn(4, 1, 8, 8)
@@ -127,11 +149,13 @@ def test_who_knows_the_noise_makes_the_distribution(noise_schedule: Any, sampler
     assert pixels.std().item() == pytest.approx(0.25, rel=0.06 if sampling_steps == STEPS else 0.15)
 
 
-def test_with_all_steps_ddpm_is_the_papers_posterior() -> None:
+@pytest.mark.parametrize("noise_schedule", SCHEDULES)
+@pytest.mark.parametrize("levels", [1000, 200])
+def test_with_all_steps_ddpm_is_the_papers_posterior(noise_schedule: Any, levels: int) -> None:
     # Equations 6 and 7, of the image that the noise tells.
-    model = build(noise_schedule="linear", sampler="ddpm", sampling_steps=STEPS)
-    noisy, left = 0.1 * torch.randn(5, 1, 8, 8), remaining("linear")
-    for step in (1, 100, 600):
+    model = build(noise_schedule=noise_schedule, sampler="ddpm", sampling_steps=levels, noise_levels=levels)
+    noisy, left = 0.1 * torch.randn(5, 1, 8, 8), remaining(noise_schedule, levels)
+    for step in (1, levels // 10, 6 * levels // 10):
         now, after = left[step].item(), left[step - 1].item()
         rate = 1 - now / after
         with torch.inference_mode():
@@ -180,9 +204,11 @@ def test_only_ddpm_draws_noise_on_the_way_and_both_follow_the_seed(sampler: Any)
     assert made[0].min() >= 0 and made[0].max() <= 1
 
 
-@pytest.mark.parametrize("sampling_steps", [1, 2, 7, 999, 1000])
+@pytest.mark.parametrize(
+    ("sampling_steps", "levels"), [(1, 1000), (2, 100), (7, 1000), (999, 1000), (1000, 1000), (50, 50)]
+)
 def test_sampling_goes_from_the_last_step_to_the_first_over_as_many_as_told(
-    sampling_steps: int, monkeypatch: pytest.MonkeyPatch
+    sampling_steps: int, levels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone: list[tuple[int, int | None]] = []
 
@@ -191,8 +217,8 @@ def test_sampling_goes_from_the_last_step_to_the_first_over_as_many_as_told(
         return noisy
 
     monkeypatch.setattr(diffusion.Diffusion, "denoise", denoise)
-    build(sampling_steps=sampling_steps).generate(1)
-    assert len(gone) == sampling_steps and gone[0][0] == STEPS - 1 and gone[-1][1] is None
+    build(sampling_steps=sampling_steps, noise_levels=levels).generate(1)
+    assert len(gone) == sampling_steps and gone[0][0] == levels - 1 and gone[-1][1] is None
     assert sampling_steps == 1 or gone[-1][0] == 0
     assert all(here[1] == there[0] < here[0] for here, there in pairwise(gone))
 
@@ -200,14 +226,15 @@ def test_sampling_goes_from_the_last_step_to_the_first_over_as_many_as_told(
 # ---- the average -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("noise_schedule", ["linear", "cosine"])
-def test_networks_are_compared_at_the_same_noise_whatever_their_schedule(noise_schedule: Any) -> None:
+@pytest.mark.parametrize("noise_schedule", SCHEDULES)
+@pytest.mark.parametrize("levels", [1000, 300, 100])
+def test_networks_are_compared_at_the_same_noise_whatever_their_schedule(noise_schedule: Any, levels: int) -> None:
     """A loss at steps of its own would be the lower the more noise a schedule has."""
-    model = build(noise_schedule=noise_schedule)
+    model = build(noise_schedule=noise_schedule, noise_levels=levels)
     torch.manual_seed(0)
-    levels = remaining("linear").float()[torch.randint(STEPS, (500,))]
+    noise = remaining("linear").float()[torch.randint(STEPS, (500,))]
     torch.manual_seed(0)
-    assert (model.remaining[model.compared_at(500)] - levels).abs().max() < 2e-3
+    assert (model.remaining[model.compared_at(500)] - noise).abs().max() < 2 / levels
 
 
 def test_the_average_is_state_and_no_parameter() -> None:
