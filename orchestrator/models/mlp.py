@@ -6,7 +6,8 @@ normalization before each activation (Ioffe, Szegedy, ICML 2015).
 
 Letters: B batch, F input features (an image or a sequence is flattened), W width, O outputs. A forecast is relative to
 the last step (`forecasts.py`).
-The dial doubles the width and, in the two largest sizes, adds a layer.
+The dial doubles the width and, in the two largest sizes, adds a layer. The outputs' biases do not double: where outputs
+are as many as features, as in a forecast of 96 steps of 7 series, xs to s is 1.993 times the parameters.
 """
 
 from __future__ import annotations
