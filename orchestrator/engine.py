@@ -7,15 +7,15 @@ built again from the journal.
 
 from __future__ import annotations
 
-import re
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from orchestrator import budget, records, transfer
 from orchestrator.cell_search import CellSearch, best_so_far
+from orchestrator.failures import Failures
 from orchestrator.history import History, TrialHistory, is_former
 from orchestrator.journal import Event, Writer
 from orchestrator.records import Cell, Trial, seed_of, trial_id
@@ -26,22 +26,8 @@ from orchestrator.spec import Sweep
 
 # A trial under which this many workers died, without one new epoch between them, takes no more of them.
 MAX_LOSSES = 5
-# As many trials that fail one after the other in the same way end the sweep: those of a family at one place in the
-# code, or of all families those whose workers die.
-SAME_ERRORS = 3
-_FRAME = re.compile(r'^  File ".+", line \d+, in .+$', re.MULTILINE)
 
 _Written = tuple[str, str, str | None, dict[str, Any]]
-
-
-@dataclass
-class _Streak:
-    """Trials that failed one after the other at one place; `epochs`: the fewest that one of them had by then."""
-
-    place: str
-    count: int
-    epochs: int
-    reason: str
 
 
 class Engine:
@@ -61,9 +47,7 @@ class Engine:
         self._trials = {cell.id: spec.trials_of(cell, cells) for cell in cells}
         self._waiting: deque[str] = deque()
         self._open: set[str] = set()
-        # By family; that of workers which die, whatever the family, under `LOST_WORKER`.
-        self._failures: dict[str, _Streak] = {}
-        self._fault: str | None = None
+        self._failures = Failures(cells)
         self._replay()
 
     # ---- what a runner calls -------------------------------------------------------------------------------
@@ -90,14 +74,8 @@ class Engine:
 
     @property
     def fault(self) -> str | None:
-        """Why the sweep has to stop, if so: what is said of the last of several trials that failed in the same way.
-
-        Those that failed before, and run again, stop it only if nothing else is left: a few configurations that cannot
-        work must not stand in the way of all others, and a bug must not let the sweep call itself finished.
-        """
-        if self._fault is None and self._is_over:
-            return next((one.reason for one in self._failures.values() if one.count >= SAME_ERRORS), None)
-        return self._fault
+        """Why the sweep has to stop, if so."""
+        return self._failures.fault_in_the_end if self._is_over else self._failures.fault
 
     @property
     def finished(self) -> bool:
@@ -136,10 +114,10 @@ class Engine:
             search.note(told, epoch, value)
         self._write_all(events)
         if fresh:
-            self._failures.pop(records.LOST_WORKER, None)
+            self._failures.workers_live()
         if decision.get("pause"):
             search.paused[trial] = told
-            self._note_success(told)
+            self._failures.let_go(told)
         elif decision.get("stop"):
             self._note_end(told)
         else:
@@ -324,35 +302,7 @@ class Engine:
 
     def _note_end(self, told: TrialHistory) -> None:
         self._tell(told)
-        if told.cause == records.LOST_WORKER:
-            self._note_failure(told, records.LOST_WORKER, "", f"workers die, whatever they take up: {told.reason}")
-            return
-        self._failures.pop(records.LOST_WORKER, None)
-        if told.cause == records.ERROR:
-            # Not the message, which may name the trial's own numbers; without a traceback there is nothing else.
-            place = "\n".join(_FRAME.findall(told.reason)) or told.reason
-            self._note_failure(told, self.cells[told.trial.cell].family, place, told.reason.strip())
-        else:
-            self._note_success(told)
-
-    def _note_success(self, told: TrialHistory) -> None:
-        """A trial let go of its worker without an error: bad luck, then, and no bug, which would have ended it as well.
-
-        One that early stopping took away before it came to where the others failed says nothing of that.
-        """
-        family = self.cells[told.trial.cell].family
-        streak = self._failures.get(family)
-        taken_away = told.status == records.PRUNED or told.status not in records.ENDED
-        if streak and not (taken_away and len(told.reports) <= streak.epochs):
-            del self._failures[family]
-
-    def _note_failure(self, told: TrialHistory, whose: str, place: str, reason: str) -> None:
-        streak, before = _Streak(place, 1, len(told.reports), reason), self._failures.get(whose)
-        if before and before.place == place:
-            streak.count, streak.epochs = before.count + 1, min(streak.epochs, before.epochs)
-        self._failures[whose] = streak
-        if streak.count >= SAME_ERRORS and not told.second_chances:
-            self._fault = self._fault or reason
+        self._failures.ended(told)
 
     def _tell(self, told: TrialHistory) -> None:
         if told.trial.kind == records.FINAL:

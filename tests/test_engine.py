@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from made_up import CELLS, SPACE, begin, copied, finished_run, opened, outcome, row, run, spec, work
 
-from orchestrator import engine as engines
 from orchestrator import history, journal, records
-from orchestrator.engine import Engine
+from orchestrator.engine import MAX_LOSSES, Engine
+from orchestrator.failures import SAME_ERRORS
 from orchestrator.journal import Writer
 from orchestrator.spec import Sweep
 
@@ -333,7 +333,7 @@ def let_go(engine: Engine) -> records.Trial:
 def test_a_bug_ends_the_sweep_after_a_few_trials_and_they_run_again_once_it_is_mended(
     engine: Engine, writer: Writer, tmp_path: Path
 ) -> None:
-    failed = [failing(engine) for _ in range(engines.SAME_ERRORS)]
+    failed = [failing(engine) for _ in range(SAME_ERRORS)]
     assert engine.fault == traceback(3, f"KeyError: {failed[-1].id}")
     assert engine.next() is None and engine.finished, "nothing is left to wait for"
     writer.append(("closed/1", "closed", None, {"state": records.STOPPED}))
@@ -348,7 +348,7 @@ def test_a_bug_ends_the_sweep_after_a_few_trials_and_they_run_again_once_it_is_m
 def test_trials_that_run_are_waited_for_after_a_bug_was_found(engine: Engine) -> None:
     other = engine.next()
     assert other
-    for _ in range(engines.SAME_ERRORS):
+    for _ in range(SAME_ERRORS):
         failing(engine)
     assert engine.fault and engine.next() is None and not engine.finished
     engine.end(other.id, records.COMPLETE)
@@ -356,9 +356,9 @@ def test_trials_that_run_are_waited_for_after_a_bug_was_found(engine: Engine) ->
 
 
 def test_errors_at_different_places_or_with_successes_between_do_not_end_the_sweep(engine: Engine) -> None:
-    for number in range(engines.SAME_ERRORS):
+    for number in range(SAME_ERRORS):
         failing(engine, number)
-    for _ in range(engines.SAME_ERRORS - 1):
+    for _ in range(SAME_ERRORS - 1):
         failing(engine, 9)
     trial = engine.next()
     assert trial
@@ -377,12 +377,12 @@ def test_a_trial_that_early_stopping_takes_away_breaks_the_row_of_errors(tmp_pat
         trial = engine.next()
         assert trial and trial.cell == cell.id
         engine.report(trial.id, [{**row(trial, 1), "validation_loss": 0.0}])
-    for _ in range(engines.SAME_ERRORS + 1):
-        for _ in range(engines.SAME_ERRORS - 1):
+    for _ in range(SAME_ERRORS + 1):
+        for _ in range(SAME_ERRORS - 1):
             failing(engine)
         let_go(engine)
         assert engine.fault is None
-    for _ in range(engines.SAME_ERRORS):
+    for _ in range(SAME_ERRORS):
         failing(engine)
     assert engine.fault
     writer.close()
@@ -394,13 +394,13 @@ def test_a_trial_that_was_stopped_before_it_came_to_the_bug_hides_nothing(engine
     assert first and second
     for trial in (first, second):  # of each cell one that passes every rung
         engine.report(trial.id, [{**row(trial, 1), "validation_loss": 0.0}])
-    for failed in range(1, engines.SAME_ERRORS + 1):
+    for failed in range(1, SAME_ERRORS + 1):
         assert engine.fault is None
         trial = engine.next()
         assert trial
         assert not engine.report(trial.id, [{**row(trial, 1), "validation_loss": -failed}])
         fail(engine, trial)
-        if failed < engines.SAME_ERRORS:
+        if failed < SAME_ERRORS:
             let_go(engine)
     assert engine.fault
 
@@ -418,7 +418,7 @@ def test_it_is_enough_to_come_further_than_one_of_those_that_failed(engine: Engi
 
 
 def test_an_error_after_a_retry_for_memory_counts_like_any_other(engine: Engine) -> None:
-    for _ in range(engines.SAME_ERRORS):
+    for _ in range(SAME_ERRORS):
         trial = engine.next()
         assert trial
         engine.end(trial.id, records.FAILED, "no memory", cause=records.OUT_OF_MEMORY)
@@ -428,7 +428,7 @@ def test_an_error_after_a_retry_for_memory_counts_like_any_other(engine: Engine)
 
 def test_the_place_of_an_error_is_where_the_code_was_whatever_was_said_there(engine: Engine) -> None:
     """Of several lines, or of an error that another one led to."""
-    for _ in range(engines.SAME_ERRORS):
+    for _ in range(SAME_ERRORS):
         trial = engine.next()
         assert trial
         chained = "\n\nDuring handling of the above exception, another exception occurred:\n\n"
@@ -444,10 +444,10 @@ def test_errors_without_a_traceback_are_alike_if_they_say_the_same(engine: Engin
         assert trial
         engine.end(trial.id, records.FAILED, said, cause=records.ERROR)
 
-    for number in range(engines.SAME_ERRORS):
+    for number in range(SAME_ERRORS):
         end(f"no prepared data\nat {number}")
     assert engine.fault is None
-    for _ in range(engines.SAME_ERRORS):
+    for _ in range(SAME_ERRORS):
         end("no prepared data\nat all")
     assert engine.fault == "no prepared data\nat all"
 
@@ -537,7 +537,7 @@ def test_a_sweep_that_is_killed_over_and_over_gets_to_the_same_end(tmp_path: Pat
 
 
 def test_many_interruptions_do_not_make_the_first_lost_worker_fatal(tmp_path: Path) -> None:
-    for _ in range(engines.MAX_LOSSES + 1):
+    for _ in range(MAX_LOSSES + 1):
         writer = opened(tmp_path)
         engine = begin(writer, tmp_path, spec())
         trial = engine.next()
@@ -604,20 +604,20 @@ def test_a_trial_whose_worker_died_runs_again_before_anything_new(engine: Engine
 
 
 def test_a_trial_that_keeps_killing_workers_fails_and_says_why(engine: Engine) -> None:
-    for loss in range(1, engines.MAX_LOSSES + 1):
+    for loss in range(1, MAX_LOSSES + 1):
         trial = engine.next()
         assert trial and trial.number == 0
         engine.lost(trial.id, f"signal {loss}")  # dead before it even started counts as well
     told = engine.history.trials[trial.id]
     assert (told.status, told.cause) == (records.FAILED, records.LOST_WORKER)
-    assert told.reason == f"its worker died {engines.MAX_LOSSES} times: signal {engines.MAX_LOSSES}"
+    assert told.reason == f"its worker died {MAX_LOSSES} times: signal {MAX_LOSSES}"
     following = engine.next()
     assert following and following.id != trial.id
 
 
 def losing(engine: Engine) -> records.Trial:
     """A trial under which workers die until it gets no more."""
-    for _ in range(engines.MAX_LOSSES):
+    for _ in range(MAX_LOSSES):
         trial = engine.next()
         assert trial
         engine.lost(trial.id, "signal 9")
@@ -628,7 +628,7 @@ def losing(engine: Engine) -> records.Trial:
 def test_workers_that_always_die_end_the_sweep_and_their_trials_run_again(
     engine: Engine, writer: Writer, tmp_path: Path
 ) -> None:
-    lost = [losing(engine) for _ in range(engines.SAME_ERRORS)]
+    lost = [losing(engine) for _ in range(SAME_ERRORS)]
     assert len({trial.cell for trial in lost}) == 2, "whatever the cell"
     assert engine.fault and engine.fault.startswith("workers die, whatever they take up: its worker died 5 times:")
     assert engine.next() is None and engine.finished
@@ -646,15 +646,15 @@ def test_workers_that_always_die_end_the_sweep_and_their_trials_run_again(
 def test_trials_that_kill_their_workers_while_others_make_progress_end_nothing(engine: Engine) -> None:
     other = engine.next()
     assert other
-    for epoch in range(1, engines.SAME_ERRORS + 2):
-        for _ in range(engines.SAME_ERRORS - 1):
+    for epoch in range(1, SAME_ERRORS + 2):
+        for _ in range(SAME_ERRORS - 1):
             losing(engine)
         engine.report(other.id, [{**row(other, 1), "epoch": epoch}])
     assert engine.fault is None
 
 
 def test_one_that_fails_in_another_way_shows_that_workers_live(engine: Engine) -> None:
-    for _ in range(engines.SAME_ERRORS - 1):
+    for _ in range(SAME_ERRORS - 1):
         losing(engine)
     failing(engine)
     losing(engine)
@@ -663,7 +663,7 @@ def test_one_that_fails_in_another_way_shows_that_workers_live(engine: Engine) -
 
 def test_lost_workers_do_not_count_against_a_trial_that_makes_progress(engine: Engine) -> None:
     for epoch in range(1, 4):
-        for _ in range(engines.MAX_LOSSES - 2):
+        for _ in range(MAX_LOSSES - 2):
             trial = engine.next()
             assert trial and trial.number == 0
             engine.lost(trial.id, "signal 9")
@@ -671,7 +671,7 @@ def test_lost_workers_do_not_count_against_a_trial_that_makes_progress(engine: E
         assert engine.report(trial.id, [{**row(trial, 1), "epoch": epoch}]) is False
         engine.lost(trial.id, "signal 9")
     told = engine.history.trials[trial.id]
-    assert (told.status, told.losses, told.losses_in_a_row) == (records.ASKED, 3 * (engines.MAX_LOSSES - 1), 1)
+    assert (told.status, told.losses, told.losses_in_a_row) == (records.ASKED, 3 * (MAX_LOSSES - 1), 1)
 
 
 def test_a_worker_reported_lost_twice_or_too_late_doubles_nothing(engine: Engine) -> None:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     **dict.fromkeys(("__init__", "errors", "documents", "tokens", "graphs", "windows"), 0),
     **dict.fromkeys(("models", "tasks", "data", "space", "records"), 1),
-    **dict.fromkeys(("training", "search", "journal", "history", "spec", "cell_search", "transfer"), 2),
+    **dict.fromkeys(("training", "search", "journal", "history", "spec", "cell_search", "transfer", "failures"), 2),
     **dict.fromkeys(("engine", "plan", "ray", "tracking", "report", "progress", "status", "export", "budget"), 3),
     **dict.fromkeys(("families", "stages", "forecast", "time_left"), 3),
     **dict.fromkeys(("sweep", "extension", "screen"), 4),
@@ -28,7 +28,13 @@ FLOORS = {
 # Beside that, who may import from whom on the same floor.
 NEIGHBOURS = {
     *(("documents", "errors"), ("history", "journal"), ("ray", "engine"), ("sweep", "extension")),
-    *(("cell_search", "history"), ("cell_search", "search"), ("transfer", "cell_search"), ("transfer", "history")),
+    *(
+        ("cell_search", "history"),
+        ("failures", "history"),
+        ("cell_search", "search"),
+        ("transfer", "cell_search"),
+        ("transfer", "history"),
+    ),
     *(("stages", "plan"), ("forecast", "plan")),
     *((room, "budget") for room in ("engine", "progress", "status", "report", "time_left")),
     ("progress", "time_left"),

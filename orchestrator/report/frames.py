@@ -18,8 +18,6 @@ from orchestrator.records import CELLS, COMPLETE, FINAL, LOSSES_OF_THEIR_OWN, RE
 Header = Mapping[str, Any]
 Tables = Mapping[str, Sequence[Mapping[str, Any]]]
 
-# Metrics that are better when larger; losses and errors are better when smaller.
-LARGER_IS_BETTER = ("accuracy", "r2", "f1", "auc", "balanced_accuracy", "top5_accuracy")
 NUMERIC = (
     "data_fraction",
     "value",
@@ -217,7 +215,7 @@ def _wall(header: Header, sessions: Sequence[Mapping[str, Any]]) -> float | None
 def metric_of(header: Header) -> tuple[str, str]:
     """The plain name of the sweep's metric, and whether it is to be large ("max") or small ("min")."""
     name = str(header["spec"].get("metric", "validation_loss")).removeprefix("validation_")
-    return name, str(header.get("direction") or ("max" if name in LARGER_IS_BETTER else "min"))
+    return name, str(header["direction"])
 
 
 def _check_comparable(headers: Sequence[Header], folders: Sequence[Path]) -> None:
