@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 # What the numbers of a sweep depend on, beside its specification, spaces and data.
 CODE = (
     *("data", "models", "search", "tasks", "training"),
-    *("budget.py", "cell_search.py", "engine.py", "graphs.py", "history.py", "records.py", "space.py", "tokens.py"),
-    *("transfer.py", "windows.py", "ray/trainable.py"),
+    *("budget.py", "cell_search.py", "engine.py", "failures.py", "graphs.py", "history.py", "records.py", "space.py"),
+    *("tokens.py", "transfer.py", "windows.py", "ray/trainable.py"),
 )
 
 
