@@ -28,14 +28,8 @@ FLOORS = {
 # Beside that, who may import from whom on the same floor.
 NEIGHBOURS = {
     *(("documents", "errors"), ("history", "journal"), ("ray", "engine"), ("sweep", "extension")),
-    *(
-        ("cell_search", "history"),
-        ("failures", "history"),
-        ("cell_search", "search"),
-        ("transfer", "cell_search"),
-        ("transfer", "history"),
-    ),
-    *(("stages", "plan"), ("forecast", "plan")),
+    *(("cell_search", "history"), ("cell_search", "search"), ("transfer", "cell_search"), ("transfer", "history")),
+    *(("failures", "history"), ("stages", "plan"), ("forecast", "plan")),
     *((room, "budget") for room in ("engine", "progress", "status", "report", "time_left")),
     ("progress", "time_left"),
 }

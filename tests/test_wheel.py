@@ -17,7 +17,7 @@ from orchestrator import history
 
 ROOT = Path(__file__).parents[1]
 
-
+# What the extra `graphs` brings.
 GRAPHS = ("torch_geometric", "rdkit")
 GRAPHS_PIPELINE = """
 name: graphs
