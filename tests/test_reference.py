@@ -48,7 +48,7 @@ def test_every_floor_has_its_sweep_and_every_sweep_its_floor(reference) -> None:
             assert sweep.finalists == 3 and sweep.data_fractions[-1] == 1.0
             task = way(family, CATALOG[floor.data].task)
             assert task and floor.metric in TASKS[task].metrics
-    assert {family for sweep in sweeps.values() for family in sweep.families} == set(FAMILIES) - {"perceptron"}
+    assert {family for sweep in sweeps.values() for family in sweep.families} == set(FAMILIES)
 
 
 @pytest.mark.parametrize(("bound", "met"), [(10.0, True), (0.0, False)])

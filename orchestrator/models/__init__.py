@@ -1,7 +1,8 @@
 """Families of networks: one file an architecture, pure torch, and one table.
 
 Adding a family: its file (paper, `Config`, `SIZES`, `build`), a line here, `search_spaces/<name>.yaml`, and
-`tests/models/test_<name>.py` for what is special to it. `tests/models/test_conformance.py` checks the rest.
+`tests/models/test_<name>.py` for what is special to it. `tests/models/test_conformance.py` checks the rest, and other
+tests name what is still to be said of it: README.md, "Add a family".
 """
 
 from __future__ import annotations

@@ -53,7 +53,8 @@ HEAD = ("dense.", "output.")  # names of weights that each stage has its own of
 
 @dataclass(frozen=True)
 class Config:
-    """dropout: of the embeddings, of attention's weights and of what each part adds (appendix A.2)."""
+    """dropout: of the embeddings, of attention's weights and of what each part adds (appendix A.2), and before the
+    output, as in the authors' classifier."""
 
     width: int
     depth: int

@@ -30,7 +30,8 @@ class Denoising:
 
     The model has `steps` of noise: `noisy(images, steps, noise)` puts it on, `noise(noisy, steps)` tells it,
     `follow(decay)` moves an average after the weights, `generate(n)` makes images, and `compared_at(n)` gives random
-    steps for n images that have as much noise in every network. In evaluation mode the average is what tells.
+    steps for n images that have as much noise in every network, as near as its levels come to it. In evaluation mode
+    the average is what tells.
 
     ema_decay: how slowly the average follows; 0: it is the weights.
     """

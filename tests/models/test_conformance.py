@@ -194,6 +194,20 @@ def test_the_same_seed_gives_the_same_network_and_another_seed_another(family: s
     assert not torch.equal(first, other)
 
 
+@pairs
+def test_dropout_acts_in_training_and_only_there_whatever_is_chosen(family: str, task: str) -> None:
+    for config in every_choice(space_of(family, task), set(parameters(family, task)) - TRAINING):
+        found = []
+        for share in (0.0, 0.5):
+            settings = split_config(family, "s", task, {**config, "dropout": share})
+            model, data = build(settings, task), batch(settings, task)
+            judged = model.eval()(data[0])
+            found.append((judged, losses(settings, model.train(), data)))
+        (judged, trained), (judged_with_it, trained_with_it) = found
+        assert torch.equal(judged, judged_with_it), config
+        assert not torch.equal(trained, trained_with_it), config
+
+
 MAKERS = ("generation", "adversarial_generation", "denoising")
 
 

@@ -43,6 +43,15 @@ def test_only_nodes_that_are_told_count(batch_size: int) -> None:
     assert player == "" and loss.item() == pytest.approx(measured["loss"], rel=1e-5)
 
 
+def test_smoothing_spreads_a_share_of_the_target_over_all_classes() -> None:
+    data = rows()
+    told = data.targets >= 0
+    logs = data.inputs[told].log_softmax(1)
+    [(_, loss)] = NodeClassification(label_smoothing=0.2).step(Echo(), data.inputs, data.targets)
+    by_hand = -(0.8 * logs.gather(1, data.targets[told][:, None]).mean() + 0.2 * logs.mean())
+    assert loss.item() == pytest.approx(by_hand.item(), rel=1e-5)
+
+
 def test_no_gradient_comes_from_nodes_that_are_not_told() -> None:
     data = rows()
     inputs = data.inputs.requires_grad_()

@@ -102,8 +102,14 @@ def test_training_gives_the_true_tokens_before_each() -> None:
     assert player == "" and torch.equal(model.before, data.targets[:, :-1])
     measured = Transduction().evaluate(model, data, 10)
     assert loss.item() == pytest.approx(measured["loss"])
-    [(_, smoothed)] = Transduction(label_smoothing=0.2).step(model, data.inputs, data.targets)
-    assert smoothed.item() != pytest.approx(loss.item(), rel=1e-3)
+
+
+def test_smoothing_spreads_a_share_of_each_target_over_all_tokens() -> None:
+    """Of ten logits one is 2, the others 0: a token costs `total`, the end 2 less, and the mean of all 0.2 less."""
+    data = split()
+    [(_, loss)] = Transduction(label_smoothing=0.2).step(Copier(10), data.inputs, data.targets)
+    total = math.log(9 + math.exp(2))
+    assert loss.item() == pytest.approx(0.8 * (total - 4 * 2 / 13) + 0.2 * (total - 2 / 10))
 
 
 def test_an_example_is_framed_by_begin_and_end() -> None:
