@@ -19,6 +19,7 @@ START_STEPS = 4
 # hundreds of steps, on their way back; what had stopped falling there did not come back.
 EXPLOSION, EXPLOSION_STEPS = 1e4, 64
 STUCK_TOLERANCE, STUCK_EPOCHS, STUCK_STEPS = 0.02, 5, 100
+ROUNDING = 1e-6  # of a loss in float32, eight units in its last place: whichever way it goes, it is no fall
 DEAD_EPOCHS = 3
 
 _MESSAGES = {
@@ -181,8 +182,9 @@ def has_not_moved(
 
     All must hold, so that a slow training that improves is never called stuck: every epoch's loss is within
     `STUCK_TOLERANCE` of the start; the latest half of the epochs, at least `STUCK_EPOCHS`, all after the first
-    and the warmup, shows no fall (a line through it is not steeper downwards than twice its standard error), and the
-    epoch of the best value of the job's metric is not among them; and a quarter of the training is over.
+    and the warmup, shows no fall (a line through it is not steeper downwards than twice its standard error, or by no
+    more than rounding), and the epoch of the best value of the job's metric is not among them; and a quarter of the
+    training is over.
     """
     latest = max(STUCK_EPOCHS, len(losses) // 2)
     before = len(losses) - latest
@@ -195,7 +197,7 @@ def has_not_moved(
     residuals = [loss - height - slope * epoch for epoch, loss in zip(epochs, losses[before:], strict=True)]
     spread = sum((epoch - (latest - 1) / 2) ** 2 for epoch in epochs)
     error = math.sqrt(sum(residual**2 for residual in residuals) / (latest - 2) / spread)
-    return slope + 2 * error >= 0
+    return slope + 2 * error >= 0 or -slope * latest <= ROUNDING * abs(start)
 
 
 def not_finite(value: float) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from orchestrator import records
 from orchestrator.data import CATALOG, Card
 from orchestrator.data.prepare import prepare
 from orchestrator.ray import trainable
 from orchestrator.ray.trainable import TrialRunner
+from orchestrator.tasks.classification import Classification
 from orchestrator.training import fit as fits
 from orchestrator.training.divergence import Diverged
 
@@ -73,10 +75,22 @@ def test_a_message_ends_at_a_rung_and_its_state_is_on_disk_for_the_pause(
     assert later["rows"][:2] == first["rows"]
 
 
-def test_a_batch_in_halves_gives_the_same_losses_up_to_rounding(config: dict[str, Any]) -> None:
+def test_a_batch_in_halves_gives_the_same_losses_up_to_rounding(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+    step = Classification.step
+
+    def counted(task: Classification, model: nn.Module, inputs: Tensor, targets: Tensor) -> Iterator[Any]:
+        rows.append(len(inputs))
+        yield from step(task, model, inputs, targets)
+
+    monkeypatch.setattr(Classification, "step", counted)
     whole = runner({**config, "rungs": [1], "checkpoint_epochs": []}).step()["rows"][0]
+    batches = [*rows]
+    rows.clear()
     halves = runner({**config, "rungs": [1], "checkpoint_epochs": [], "micro_batches": 2}).step()["rows"][0]
-    assert halves["train_loss"] != whole["train_loss"], "the order to halve does not reach the training"
+    assert [one + other for one, other in zip(rows[::2], rows[1::2], strict=True)] == batches
     assert halves["train_loss"] == pytest.approx(whole["train_loss"], rel=1e-5)
 
 

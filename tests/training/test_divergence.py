@@ -322,6 +322,8 @@ def stuck(losses: list[float], start: float = 2.3, best: int = 1, warmup: float 
 def test_a_flat_loss_at_its_start_has_not_moved() -> None:
     assert stuck(flat(6)) and stuck([2.3] * 6)
     assert [stuck(flat(epochs)) for epochs in (4, 5, 6)] == [False, False, True]
+    assert stuck([2.3 - 2e-7 * epoch for epoch in range(6)]), "what falls by rounding does not fall"
+    assert not stuck([2.3 - 2e-6 * epoch for epoch in range(6)])
 
 
 def test_one_doubt_is_enough_to_go_on() -> None:
