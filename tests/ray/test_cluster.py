@@ -14,7 +14,8 @@ from orchestrator import history, journal
 from orchestrator.history import History
 
 LONG = PIPELINE.replace("trials: 5", "trials: 8").replace("sizes: [xs, s]", "sizes: [xs]")
-LONG = LONG.replace("epochs: 6", "epochs: 400")
+EPOCHS = 1000  # long enough that a node can still join a sweep of ten trials once another is known to be lost
+LONG = LONG.replace("epochs: 6", f"epochs: {EPOCHS}")
 LONG += "early_stopping: {name: none}\ntracking: false\n"
 
 
@@ -56,7 +57,7 @@ def test_nodes_join_and_die_and_the_sweep_ends_whole(tmp_path: Path) -> None:
     assert len(told.trials) == 10
     for trial in told.trials.values():
         assert trial.status == "complete", trial.reason
-        assert [row["epoch"] for row in trial.reports] == list(range(1, 401))
+        assert [row["epoch"] for row in trial.reports] == list(range(1, EPOCHS + 1))
     events = journal.events(run_dir)
     assert len({event.key for event in events}) == len(events)
     lost = [event for event in events if event.kind == "lost"]
