@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -67,4 +68,6 @@ def test_the_pipeline_runs_once_leaves_nothing_behind_and_follows_an_edited_spac
     space = clone / "search_spaces" / "lenet.yaml"
     space.write_text(space.read_text().replace("1.0e-4", "2.0e-4", 1))
     assert repro(clone) == ["sweep@demo", "report@demo"]
-    assert "value" in run(clone, sys.executable, "-m", "dvc", "metrics", "show", "--json")
+    shown = json.loads(run(clone, sys.executable, "-m", "dvc", "metrics", "show", "--json"))[""]["data"]
+    made = json.loads((clone / "reports" / "demo" / "metrics.json").read_text())
+    assert shown["reports/demo/metrics.json"]["data"] == made and "lenet.test_loss" in made
