@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from orchestrator.report import wording
 
@@ -155,6 +155,13 @@ def titles(axes: Axes, above: str, below: str = "", colour: str = "") -> None:
     """What the vertical axis shows, written above it and not turned, and what the horizontal one shows, below."""
     axes.set_title(above, pad=12, x=0.0, color=colour or drawn("ink"))
     axes.set_xlabel(below, loc="left", labelpad=6)
+
+
+def linear_axis(axes: Axes, which: str, ticks: int = 5) -> None:
+    """An axis of few, round ticks, with the digits that tell each from its neighbours."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(MaxNLocator(ticks))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g}"))
 
 
 def log_axis(

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from orchestrator.report import svg, theme, wording
 from orchestrator.report.pieces import Column, Context, Figure, Table
@@ -98,6 +97,5 @@ def _draw(context: Context, axes: Axes, curves: pd.DataFrame, say: Callable[[flo
     axes.set_ylim(low - air, high + air)
     for family, rows in curves.groupby("family", sort=False):
         theme.mark_leaving(axes, rows["spend"], rows["expected_best"], context.dress.colour(str(family)))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    theme.linear_axis(axes, "y")
     theme.label_ends(axes, ends)

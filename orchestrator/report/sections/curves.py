@@ -7,7 +7,7 @@ import pandas as pd
 import seaborn
 from markupsafe import Markup
 from matplotlib.collections import LineCollection
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from orchestrator.records import COMPLETE, SIZES
 from orchestrator.report import svg, theme, wording
@@ -118,8 +118,7 @@ def _panel(
     if logarithmic:
         theme.log_axis(axes, "y", limits, lambda value: f"{value:.2g}")
     else:
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+        theme.linear_axis(axes, "y")
     axes.add_collection(
         LineCollection(
             _others(context, family, mine, curves, column), colors=theme.drawn("muted"), linewidths=0.7, alpha=0.28

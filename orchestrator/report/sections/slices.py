@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from orchestrator.records import DIVERGED, PRUNED
 from orchestrator.report import svg, theme, wording
@@ -84,8 +84,7 @@ def _slice(context: Context, trials: pd.DataFrame, hyperparameter: str, limits: 
         axes.set_xlim(-0.5, len(ticks) - 0.5)
         axes.set_xticks(range(len(ticks)), ticks)
     axes.set_ylim(*limits)
-    axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+    theme.linear_axis(axes, "y", ticks=4)
     axes.set(xlabel="", ylabel="")
     theme.titles(axes, f"{hyperparameter.replace('_', ' ')}: validation {wording.metric(context.frames.metric)}")
     return svg.text_of(drawing)

@@ -8,7 +8,6 @@ from functools import partial
 import pandas as pd
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from orchestrator.report import answers, svg, theme, verdict, wording
 from orchestrator.report.pieces import (
@@ -76,8 +75,7 @@ def _figure(context: Context, found: Verdict, metric: str) -> Figure:
         axes.set_xlim(min(values) - air, max(values) + air)
         axes.set_ylim(-len(found.standings) + 0.45, 0.75)
         axes.set_yticks([])
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+        theme.linear_axis(axes, "x")
         better = "larger is better" if context.frames.direction == "max" else "smaller is better"
         theme.titles(axes, f"{wording.capital(metric)}, {better}")
         panel = svg.text_of(figure, notes)
