@@ -171,7 +171,7 @@ def status(run_dir: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps(told, indent=1))
         return
-    counts = ", ".join(f"{count} {word}" for word, count in told["trials"].items() if count)
+    counts = ", ".join(f"{count} {word}" for word, count in told["trials"].items() if count) or "none asked"
     planned = f"of {told['planned']} trials " if told["planned"] else ""
     _say(f"{told['sweep']}: {told['state']}; {planned}{counts}; {told['reports']} epochs")
     _print_cells(told)

@@ -87,6 +87,8 @@ def run(planned: Plan, options: Options, say: Console, announce: Callable[[Plan]
     run_dir = options.runs / planned.spec.name
     if _is_finished(run_dir, planned, options, say):
         return _nothing_to_do(planned, run_dir, say)
+    if options.address is None:
+        plan.slots(planned.spec, options.workers)  # or nothing is made
     with contextlib.closing(journal.Writer(run_dir)) as writer:
         if not journal.events(run_dir):
             facts = {"id": uuid.uuid4().hex[:12], **_facts(planned)}

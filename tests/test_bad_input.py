@@ -169,6 +169,13 @@ def test_a_bad_override(refuses, override: str, holds: tuple[str, ...]) -> None:
     refuses(*SWEEP, "--set", override, holds=holds)
 
 
+def test_more_gpus_than_there_are(refuses) -> None:
+    """Not even an empty run is made, under which what is put right would be a change."""
+    refuses(
+        *SWEEP, "--set", "resources.gpus=100", holds=("resources.gpus: a trial asks for 100 GPUs; this machine has",)
+    )
+
+
 # ---- the search space -----------------------------------------------------------------------------------------
 
 

@@ -140,7 +140,7 @@ def _figure(context: Context, table: pd.DataFrame, laws: Sequence[PowerLaw]) -> 
     if not drawn:
         return Figure(name, "Nothing to draw.", caption, lacking="Nothing is drawn: there is one point only.")
     if missing := [WORDS[axis] for axis in ladder.AXES if axis not in drawn]:
-        caption += f" Against {wording.listing(missing)} nothing is drawn, for all cells have the same."
+        caption += f" Against {wording.listing(missing)} nothing is drawn, for all cells with finalists have the same."
     panels = []
     for axis in drawn:
         with theme.style(f"{name}-{axis}"):
